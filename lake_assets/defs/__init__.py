@@ -1,0 +1,1 @@
+"""The Dagster shell: partitions, resources, IO managers, and one folder per group of assets."""

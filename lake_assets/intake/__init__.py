@@ -1,0 +1,1 @@
+"""How data gets in: uploads and their states, and readers that turn files into Arrow batches."""

@@ -1,0 +1,1 @@
+"""Where things lie: shards (blobs) and tables (Iceberg)."""

@@ -1,0 +1,1 @@
+"""How the lake stays healthy: checks and the catalogue."""
