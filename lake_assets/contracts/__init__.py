@@ -1,1 +1,1 @@
-"""What data must look like: the registry of providers and datasets, and the rules that rows meet."""
+"""What data must look like: providers, datasets, and the rules that their rows meet."""

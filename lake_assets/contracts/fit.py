@@ -1,0 +1,189 @@
+"""Fit delivered rows to the columns of their table, without changing or losing a value.
+
+Rules, until the full ones for drift: a new column is added, a column that an upload lacks is
+null, int grows to long and float to double; any other value that its column cannot hold exactly
+makes its row a misfit. Invariant: each row is either kept whole or reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A value that its column cannot hold."""
+
+    row: int
+    """Position in the rows that were given, from 0."""
+    column: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Rows in the columns of their table."""
+
+    rows: Any
+    """``pyarrow.Table`` of the rows that fit, with the columns of ``schema``, in its order."""
+    kept: Any
+    """``pyarrow.Int64Array``: positions of those rows among the rows given, ascending."""
+    schema: Any
+    """``pyarrow.Schema``: the table's columns, those that are new last."""
+    misfits: tuple[Misfit, ...]
+    """At most one per row: the first column that it does not fit."""
+
+
+def fit_rows(rows: Any, schema: Any) -> Fitted:
+    """Fit ``rows`` to ``schema``, which grows where that loses nothing.
+
+    Args:
+        rows: ``pyarrow.Table``.
+        schema: ``pyarrow.Schema`` of the columns known so far; may be empty.
+    """
+    grown = grow_schema(schema, rows.schema)
+    columns = {}
+    misfits: dict[int, Misfit] = {}
+    for field in grown:
+        if field.name not in rows.column_names:
+            columns[field.name] = pa.nulls(rows.num_rows, field.type)
+            continue
+        fitted = _fit_column(rows[field.name], field.type)
+        columns[field.name] = fitted.values
+        for row in fitted.bad_rows:
+            value = rows[field.name][row]
+            misfit = Misfit(
+                row=row,
+                column=field.name,
+                expected=str(field.type),
+                actual=f"{value.as_py()!r:.200} ({value.type})",
+            )
+            misfits.setdefault(row, misfit)
+    kept = pa.array((n for n in range(rows.num_rows) if n not in misfits), pa.int64())
+    table = pa.table([columns[field.name] for field in grown], schema=grown)
+    return Fitted(
+        rows=table.take(kept) if misfits else table,
+        kept=kept,
+        schema=grown,
+        misfits=tuple(misfits[row] for row in sorted(misfits)),
+    )
+
+
+def grow_schema(known: Any, delivered: Any) -> Any:
+    """Return ``known`` with the columns, struct fields and number widths that ``delivered`` adds.
+
+    Order: known columns first, then new ones in the order of delivery. All are nullable.
+    """
+    fields = {field.name: field for field in known}
+    for field in delivered:
+        if field.name not in fields:
+            fields[field.name] = pa.field(field.name, field.type)
+        else:
+            grown = grow_type(fields[field.name].type, field.type)
+            fields[field.name] = fields[field.name].with_type(grown)
+    return pa.schema(list(fields.values()))
+
+
+def grow_type(known: Any, delivered: Any) -> Any:
+    """Return the type of a column of type ``known`` once it also takes ``delivered`` values.
+
+    It is ``known`` itself wherever Iceberg cannot widen in place
+    (https://iceberg.apache.org/spec/#schema-evolution).
+    """
+    if (known, delivered) in _WIDENED:
+        return delivered
+    if pa.types.is_struct(known) and pa.types.is_struct(delivered):
+        return pa.struct(list(grow_schema(_as_schema(known), _as_schema(delivered))))
+    if pa.types.is_list(known) and pa.types.is_list(delivered):
+        element = known.value_field
+        return pa.list_(element.with_type(grow_type(element.type, delivered.value_type)))
+    return known
+
+
+_WIDENED = {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
+
+
+def _as_schema(struct: Any) -> Any:
+    return pa.schema(list(struct))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    values: Any
+    """As many as were given; what stands in a bad row does not matter."""
+    bad_rows: tuple[int, ...]
+
+
+def _fit_column(column: Any, wanted: Any) -> _Column:
+    if column.type.equals(wanted):
+        return _Column(column, ())
+    if not _may_fit(column.type, wanted):
+        nulls = pa.nulls(len(column), wanted)
+        return _Column(nulls, tuple(pc.indices_nonzero(column.is_valid()).to_pylist()))
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    bad = tuple(_rows_that_do_not_cast(column, wanted, 0))
+    if not bad:
+        return _Column(column.cast(wanted), ())
+    good = pc.if_else(_mask(len(column), bad), pa.scalar(None, column.type), column)
+    return _Column(good.cast(wanted), bad)
+
+
+def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int]:
+    """Yield positions by halving: a few bad values in many cost a few casts."""
+    if _casts(column, wanted):
+        return
+    if len(column) == 1:
+        yield first
+        return
+    half = len(column) // 2
+    yield from _rows_that_do_not_cast(column[:half], wanted, first)
+    yield from _rows_that_do_not_cast(column[half:], wanted, first + half)
+
+
+def _casts(column: Any, wanted: Any) -> bool:
+    try:
+        column.cast(wanted)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _may_fit(given: Any, wanted: Any) -> bool:
+    """Return whether some values of type ``given`` can be held exactly by type ``wanted``."""
+    types = pa.types
+    if types.is_null(given) or given.equals(wanted):
+        return True
+    if types.is_struct(given) and types.is_struct(wanted):
+        fields = {field.name: field.type for field in wanted}
+        return all(_may_fit(field.type, fields[field.name]) for field in given)
+    if types.is_list(given) and types.is_list(wanted):
+        return _may_fit(given.value_type, wanted.value_type)
+    if types.is_integer(given):
+        return bool(types.is_integer(wanted) or types.is_floating(wanted))
+    if types.is_floating(given):
+        # Arrow's cast checks that nothing is cut off towards integers, but not towards float.
+        if types.is_floating(wanted):
+            return bool(wanted.bit_width >= given.bit_width)
+        return bool(types.is_integer(wanted))
+    return _time_may_fit(given, wanted)
+
+
+def _time_may_fit(given: Any, wanted: Any) -> bool:
+    types = pa.types
+    if types.is_date(given):
+        return bool(types.is_timestamp(wanted) and wanted.tz is None)
+    if types.is_timestamp(given):
+        # A wall-clock time is no instant, nor the other way round: never guess a time zone.
+        return bool(types.is_timestamp(wanted) and (given.tz is None) == (wanted.tz is None))
+    return False
+
+
+def _mask(length: int, rows: tuple[int, ...]) -> Any:
+    bad = set(rows)
+    return pa.array((row in bad for row in range(length)), pa.bool_())

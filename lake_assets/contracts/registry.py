@@ -1,0 +1,201 @@
+"""The registry: which providers and datasets there are, and what each dataset promises.
+
+It is one YAML file, ``config/schema.yaml``, that people edit by hand as well. Invariant: a round
+trip through these models keeps every key, also those that this version does not know (comments
+are not kept).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lake_assets.contracts.names import DatasetName, check_name
+from lake_assets.errors import (
+    AlreadyExists,
+    InvalidName,
+    InvalidRegistry,
+    UnknownDataset,
+    UnknownProvider,
+)
+from lake_assets.storage.files import write_atomically
+from lake_assets.storage.locks import exclusive_lock
+
+_PARTITION_FIELD = re.compile(r"(identity|year|month|day|hour)\(([^()]+)\)")
+_STORE_POLICY = re.compile(r"original|lossless|(?:jpeg|webp):(?:[1-9][0-9]?|100)")
+Result = TypeVar("Result")
+
+
+class _Model(BaseModel):
+    # Unknown keys are kept: another version, or a person, meant something by them.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class ImagePolicy(_Model):
+    """How a dataset's images are stored."""
+
+    store: str = "original"
+    """``original``, ``lossless``, ``jpeg:1``–``jpeg:100`` or ``webp:1``–``webp:100``."""
+    longest_side_px: int | None = Field(default=None, ge=16)
+    """Larger images are made smaller; needs another ``store`` than ``original``."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> ImagePolicy:
+        if not _STORE_POLICY.fullmatch(self.store):
+            raise ValueError(
+                f"store {self.store!r} is none of original, lossless, jpeg:1..100, webp:1..100"
+            )
+        if self.longest_side_px and self.store == "original":
+            raise ValueError("longest_side_px needs store: lossless, jpeg:N or webp:N")
+        return self
+
+
+def _partition_field(text: str) -> str:
+    if not _PARTITION_FIELD.fullmatch(text):
+        raise ValueError(f"{text!r} is not identity|year|month|day|hour(column), e.g. day(at)")
+    return text
+
+
+class DatasetContract(_Model):
+    """What one dataset promises."""
+
+    description: str = ""
+    owner: str = ""
+    image_column: str | None = None
+    """Column that holds or names each row's image; None: found by content."""
+    time_column: str | None = None
+    """Column that says when a row happened."""
+    partition_by: tuple[Annotated[str, AfterValidator(_partition_field)], ...] = ()
+    """Iceberg partition fields, e.g. ``day(at)``; applied when the table is made."""
+    unique_by: tuple[str, ...] = ()
+    """Columns that make a row unique; empty: image and all columns, or no rule without images."""
+    images: ImagePolicy = ImagePolicy()
+
+    def partition_fields(self) -> tuple[tuple[str, str], ...]:
+        """Return (transform, column) pairs."""
+        matches = (_PARTITION_FIELD.fullmatch(text) for text in self.partition_by)
+        return tuple((match[1], match[2]) for match in matches if match)
+
+
+def _provider_name(text: str) -> str:
+    try:
+        return check_name(text, kind="provider")
+    except InvalidName as error:  # pydantic collects ValueErrors only
+        raise ValueError(error.message) from None
+
+
+def _dataset_key(text: str) -> str:
+    try:
+        return str(DatasetName.parse(text))
+    except InvalidName as error:
+        raise ValueError(error.message) from None
+
+
+class Registry(_Model):
+    """All of ``config/schema.yaml``."""
+
+    providers: tuple[Annotated[str, AfterValidator(_provider_name)], ...] = ()
+    datasets: dict[Annotated[str, AfterValidator(_dataset_key)], DatasetContract] = {}
+    """By ``provider/dataset``."""
+
+    @model_validator(mode="after")
+    def _has_every_provider(self) -> Registry:
+        for key in self.datasets:
+            if key.partition("/")[0] not in self.providers:
+                raise ValueError(f"dataset {key}: provider {key.partition('/')[0]} is not listed")
+        return self
+
+    def require_provider(self, provider: str) -> None:
+        """Raise ``UnknownProvider``, with those known, unless ``provider`` is listed."""
+        if provider not in self.providers:
+            known = ", ".join(sorted(self.providers)) or "none yet"
+            raise UnknownProvider(
+                f"unknown provider {provider!r} (known: {known}); create it with "
+                f"`lake config provider create {provider}`, or pass --create",
+                provider=provider,
+            )
+
+    def contract(self, name: DatasetName) -> DatasetContract:
+        """Return what ``name`` promises.
+
+        Raises:
+            UnknownDataset: with the datasets that its provider has.
+        """
+        try:
+            return self.datasets[str(name)]
+        except KeyError:
+            siblings = [key for key in self.datasets if key.startswith(f"{name.provider}/")]
+            known = ", ".join(sorted(siblings)) or "none yet"
+            raise UnknownDataset(
+                f"unknown dataset {name} (known of {name.provider}: {known}); an upload creates it",
+                dataset=str(name),
+            ) from None
+
+    def dataset_names(self) -> tuple[DatasetName, ...]:
+        """Return all datasets, sorted."""
+        return tuple(sorted(DatasetName.parse(key) for key in self.datasets))
+
+    def with_provider(self, provider: str) -> Registry:
+        """Return a registry that also lists ``provider``.
+
+        Raises:
+            AlreadyExists, InvalidName.
+        """
+        check_name(provider, kind="provider")
+        if provider in self.providers:
+            raise AlreadyExists(f"provider {provider!r} exists already", provider=provider)
+        return self.model_copy(update={"providers": (*self.providers, provider)})
+
+    def with_dataset(self, name: DatasetName, contract: DatasetContract) -> Registry:
+        """Return a registry in which ``name`` promises ``contract``."""
+        self.require_provider(name.provider)
+        return self.model_copy(update={"datasets": {**self.datasets, str(name): contract}})
+
+
+def load_registry(path: Path) -> Registry:
+    """Return the registry in ``path``; an absent or empty file is an empty registry.
+
+    Raises:
+        InvalidRegistry: naming the file, the key and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Registry()
+    try:
+        return Registry.model_validate(yaml.safe_load(text) or {})
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidRegistry(f"{path} is not valid YAML: {error}") from None
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise InvalidRegistry(f"{path}: {problems}") from None
+
+
+def save_registry(registry: Registry, path: Path) -> None:
+    """Replace ``path`` in one step; a reader sees the old file or the new one."""
+    plain: dict[str, Any] = registry.model_dump(mode="json", exclude_unset=True)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode())
+
+
+def update_registry(path: Path, change: Callable[[Registry], Registry]) -> Registry:
+    """Apply ``change`` to the registry in ``path`` while no other process can, and return it."""
+    with _editing(path):
+        changed = change(load_registry(path))
+        save_registry(changed, path)
+    return changed
+
+
+@contextmanager
+def _editing(path: Path) -> Iterator[None]:
+    with exclusive_lock(path.with_name(f".{path.name}.lock"), timeout_s=30, what=str(path)):
+        yield

@@ -1,0 +1,33 @@
+"""The one path from a claimed upload to committed tables.
+
+``session`` locks a dataset, recovers what a dead process left and claims what is pending;
+``rows`` turns each upload into parts; ``session`` commits them, once, and finishes the uploads.
+"""
+
+from __future__ import annotations
+
+from lake_assets.ingest.model import (
+    COMMIT_ORDER,
+    Asset,
+    FailedUpload,
+    Ingested,
+    Outcome,
+    Prepared,
+    TableChange,
+)
+from lake_assets.ingest.session import Request, commit, finish, ingest, prepared_dataset
+
+__all__ = [
+    "COMMIT_ORDER",
+    "Asset",
+    "FailedUpload",
+    "Ingested",
+    "Outcome",
+    "Prepared",
+    "Request",
+    "TableChange",
+    "commit",
+    "finish",
+    "ingest",
+    "prepared_dataset",
+]

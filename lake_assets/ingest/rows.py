@@ -1,0 +1,297 @@
+"""One claimed upload becomes parts: read, look at images, fit, find duplicates, write.
+
+Memory is bounded by the batch. Invariant: each row of the upload is counted exactly once, as
+accepted, rejected or duplicate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.contracts.fit import fit_rows
+from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
+from lake_assets.ingest.model import COMMIT_ORDER, Asset, DataFile, Outcome, PreparedUpload
+from lake_assets.ingest.sorting import (
+    Rows,
+    check_partition_columns,
+    misfit_row,
+    raw_rows,
+    record_ids,
+    unique_key,
+    usable_rows,
+)
+from lake_assets.ingest.state import DatasetState
+from lake_assets.intake.model import Batch, RejectedRow, StagedFile
+from lake_assets.intake.readers import read_upload
+from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.uploads import Upload
+from lake_assets.media.engines import Engine
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE
+from lake_assets.storage.tables import PartWriter
+
+IMAGE_BATCH_ROWS = 512
+"""Rows per batch where rows have images: the pool gets its next ones before these are written."""
+
+OnRows = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What preparing one upload needs to know besides the upload."""
+
+    state: DatasetState
+    engine: Engine
+    run_id: str
+    now: datetime
+    """Aware UTC; ``_ingested_at`` of all its rows."""
+    attempt: str
+    """Distinguishes the file names of this attempt's parts from those of others."""
+    on_rows: OnRows = lambda rows: None
+    """Called with the number of rows read so far, once per batch."""
+
+
+def prepare_upload(job: Job, upload: Upload) -> PreparedUpload:
+    """Write the parts of ``upload`` and return what is to be committed for it.
+
+    Raises:
+        LakeError: when the upload as a whole cannot be used; its parts are removed again.
+    """
+    started = time.monotonic()
+    files = upload.files()
+    with ExitStack() as stack:
+        preparation = _Preparation(job, upload, stack)
+        preparation.reject(_refused(upload))
+        fresh = preparation.skip_delivered(files)
+        for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
+            preparation.take(seen)
+        parts = preparation.close()
+    job.state.remember(preparation.own_columns, preparation.data_files())
+    outcome = replace(preparation.outcome(files), seconds=round(time.monotonic() - started, 3))
+    return PreparedUpload(upload=upload, outcome=outcome, parts=parts)
+
+
+def _batches(job: Job, upload: Upload, files: tuple[StagedFile, ...]) -> Iterator[Batch]:
+    settings = job.state.stores.settings
+    has_images = any(file.role == "image" for file in files) or upload.manifest.options.image_column
+    rows = min(settings.batch_size, IMAGE_BATCH_ROWS) if has_images else settings.batch_size
+    expected = job.state.own_columns if len(job.state.own_columns) else None
+    return read_upload(
+        upload.files_folder,
+        files,
+        upload.manifest.options,
+        expected=expected,
+        batch_rows=rows,
+        batch_bytes=settings.batch_bytes,
+    )
+
+
+def _counted(batches: Iterator[Batch], on_rows: OnRows) -> Iterator[Batch]:
+    total = 0
+    for batch in batches:
+        total += batch.rows.num_rows + len(batch.rejected)
+        on_rows(total)
+        yield batch
+
+
+def _refused(upload: Upload) -> tuple[RejectedRow, ...]:
+    """Return a rejected row for each file that staging did not take in."""
+    return tuple(
+        RejectedRow(
+            file=item.name,
+            row=None,
+            rule=item.rule,
+            expected="a file that can be stored",
+            actual=item.actual,
+            row_json=row_json({"file_name": item.name}),
+        )
+        for item in upload.manifest.refused
+    )
+
+
+@dataclass(slots=True)
+class _Counts:
+    rows_in: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    images_in: int = 0
+    images_stored: int = 0
+    image_bytes_in: int = 0
+    image_bytes_stored: int = 0
+    rejected_by_rule: dict[str, int] = field(default_factory=dict)
+
+
+class _Preparation:
+    """The state of preparing one upload: three writers and the counts."""
+
+    def __init__(self, job: Job, upload: Upload, stack: ExitStack) -> None:
+        self._job = job
+        self._upload = upload
+        self._name = job.state.name
+        self.own_columns = job.state.own_columns
+        self._counts = _Counts()
+        self._rows_by_file: dict[str, int] = {}
+        self._files = {file.name: file for file in upload.files() if file.role == "data"}
+        self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
+        self._writers = {asset: stack.enter_context(self._writer(asset)) for asset in COMMIT_ORDER}
+
+    def _writer(self, asset: Asset) -> PartWriter:
+        state, tables = self._job.state, self._job.state.stores.tables
+        stem = f"{self._upload.id}-{self._job.attempt}"
+        if asset == "raw":
+            folder, partition_by = tables.data_folder(self._name.table), state.partition_by
+        else:
+            spec = IMAGES if asset == "images" else QUARANTINE
+            folder, partition_by = tables.data_folder(spec.name), ()  # one dataset, one partition
+        return PartWriter(folder, stem=stem, partition_by=partition_by)
+
+    # -- whole files
+
+    def skip_delivered(self, files: tuple[StagedFile, ...]) -> tuple[StagedFile, ...]:
+        """Return ``files`` without those that the dataset has; their rows are duplicates.
+
+        Only where files stand alone: one that names images next to it may come again, the same
+        byte for byte, because an image was mended.
+        """
+        if any(file.role == "image" for file in files):
+            return files
+        fresh, delivered = [], dict(self._job.state.data_files)
+        for file in files:
+            rows = delivered.get(file.sha256)
+            if rows is None or file.role != "data":
+                fresh.append(file)
+            else:
+                self._counts.rows_in += rows
+                self._counts.duplicate += rows
+        return tuple(fresh)
+
+    def data_files(self) -> tuple[DataFile, ...]:
+        """Return the data files that were read, with their rows."""
+        return tuple(
+            DataFile(name=name, sha256=self._files[name].sha256, rows=rows)
+            for name, rows in sorted(self._rows_by_file.items())
+        )
+
+    # -- batches
+
+    def look_at(self, batches: Iterator[Batch]) -> Iterator[SeenBatch]:
+        """Yield the batches with their images looked at."""
+        state = self._job.state
+        plan = LookPlan(
+            name=self._name,
+            policy=state.contract.images,
+            pixel_limit=state.stores.settings.max_image_pixels,
+            assets=state.stores.assets,
+            thumbnails=state.stores.thumbnails,
+        )
+        return look_at_batches(
+            batches, self._job.engine, plan=plan, known=state.images, upload_id=self._upload.id
+        )
+
+    def take(self, seen: SeenBatch) -> None:
+        """Sort a batch's rows into accepted, rejected and duplicate, and write them."""
+        batch = seen.batch
+        if batch.file in self._files:
+            count = batch.rows.num_rows + len(batch.rejected)
+            self._rows_by_file[batch.file] = self._rows_by_file.get(batch.file, 0) + count
+        self._counts.rows_in += batch.rows.num_rows
+        self.reject(batch.rejected)
+        self._write_images(seen)
+        usable = usable_rows(seen)
+        self._counts.images_in += usable.images_in
+        self._counts.image_bytes_in += usable.image_bytes_in
+        self.reject(usable.rejected, counted=True)
+        self._write_rows(usable.rows)
+
+    def reject(self, rejected: tuple[RejectedRow, ...], *, counted: bool = False) -> None:
+        """Write rows to the quarantine."""
+        if not rejected:
+            return
+        if not counted:
+            self._counts.rows_in += len(rejected)
+        by_rule = self._counts.rejected_by_rule
+        for row in rejected:
+            by_rule[row.rule] = by_rule.get(row.rule, 0) + 1
+        rows = [self._quarantined(row) for row in rejected]
+        self._writers["quarantine"].write(pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
+
+    def _quarantined(self, row: RejectedRow) -> dict[str, Any]:
+        key = f"{self._upload.id}\0{row.file}\0{row.row}\0{row.rule}\0{row.path}"
+        return {
+            "quarantine_id": hashlib.sha256(key.encode()).hexdigest()[:32],
+            "provider": self._name.provider,
+            "dataset": self._name.dataset,
+            "_upload_id": self._upload.id,
+            "file": row.file,
+            "row": row.row,
+            "rule": row.rule,
+            "path": row.path,
+            "expected": row.expected,
+            "actual": row.actual,
+            "row_json": row.row_json,
+            "state": "open",
+            "rejected_at": self._job.now,
+        }
+
+    def _write_images(self, seen: SeenBatch) -> None:
+        manifest = self._upload.manifest
+        of_upload = {
+            "_upload_id": self._upload.id,
+            "upload_time": manifest.created_at,
+            "tag": ",".join(manifest.tags) or None,
+        }
+        rows = [image_row(stored, self._name) | of_upload for stored in seen.stored]
+        if rows:
+            self._writers["images"].write(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+        self._counts.images_stored += len(seen.stored)
+        self._counts.image_bytes_stored += sum(item.stored_byte_count for item in seen.stored)
+
+    def _write_rows(self, usable: Rows) -> None:
+        state, upload_id = self._job.state, self._upload.id
+        fitted = fit_rows(usable.table, self.own_columns)
+        self.own_columns = fitted.schema
+        self.reject(tuple(misfit_row(usable, item) for item in fitted.misfits), counted=True)
+        kept = usable.take(fitted.rows, fitted.kept)
+        check_partition_columns(kept.table, state.partition_by)
+        number = self._file_numbers.get(kept.file, len(self._file_numbers))
+        ids = record_ids(kept, state.contract, upload_id=upload_id, file_number=number)
+        raw = raw_rows(kept, ids, upload_id=upload_id, now=self._job.now)
+        new = raw
+        if unique_key(kept, state.contract) is not None:
+            is_new = state.records.add_new(ids.to_pylist(), upload_id=upload_id)
+            new = raw.filter(pa.array(is_new, pa.bool_()))
+        self._counts.accepted += new.num_rows
+        self._counts.duplicate += raw.num_rows - new.num_rows
+        self._writers["raw"].write(new)
+
+    # -- the end
+
+    def close(self) -> dict[Asset, tuple[Any, ...]]:
+        """Finish all parts and return them."""
+        return {asset: writer.close() for asset, writer in self._writers.items()}
+
+    def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
+        """Return the counts."""
+        counts = self._counts
+        return Outcome(
+            upload_id=self._upload.id,
+            run_id=self._job.run_id,
+            rows_in=counts.rows_in,
+            accepted=counts.accepted,
+            rejected=sum(counts.rejected_by_rule.values()),
+            duplicate=counts.duplicate,
+            images_in=counts.images_in,
+            images_stored=counts.images_stored,
+            bytes_in=sum(file.byte_count for file in files),
+            image_bytes_in=counts.image_bytes_in,
+            image_bytes_stored=counts.image_bytes_stored,
+            rejected_by_rule=counts.rejected_by_rule,
+            data_files=self.data_files(),
+        )

@@ -1,0 +1,326 @@
+"""Bring one dataset up to date: lock, recover, claim, prepare, commit, finish.
+
+Invariants: one process at a time works on a dataset; an upload's journal is on disk before the
+first commit that it is part of, so after a crash its parts are either all committed or all
+removed; running any step again changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from ulid import ULID
+
+from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.names import DatasetName
+from lake_assets.errors import LakeError, RetryableError
+from lake_assets.ingest.ledger import ledger_change
+from lake_assets.ingest.model import (
+    COMMIT_ORDER,
+    Asset,
+    FailedUpload,
+    Ingested,
+    Prepared,
+    PreparedUpload,
+    TableChange,
+    read_journal,
+)
+from lake_assets.ingest.rows import Job, prepare_upload
+from lake_assets.ingest.state import open_state
+from lake_assets.intake.uploads import State, Upload
+from lake_assets.media.engines import open_engine
+from lake_assets.storage.locks import exclusive_lock
+from lake_assets.storage.shards import sync_file_system
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, raw_spec
+from lake_assets.storage.tables import Commit, TableSpec
+from lake_assets.storage.tables.parts import schema_of_part
+from lake_assets.stores import Stores
+
+_log = logging.getLogger(__name__)
+_HEARTBEAT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to bring up to date, and how."""
+
+    name: DatasetName
+    upload_ids: frozenset[str] | None = None
+    """Only these of the pending uploads; None: all."""
+    rebuild: bool = False
+    """Read all finished uploads again, and put the result in the place of what is there."""
+    run_id: str = ""
+    """Dagster run, or empty."""
+    on_rows: Callable[[int], None] = lambda rows: None
+    """Called with the number of rows read so far, over all uploads, once per batch."""
+    on_wait: Callable[[], None] | None = None
+    """Called once if another process is working on the dataset."""
+
+
+def ingest(stores: Stores, request: Request) -> Ingested:
+    """Ingest what is pending for a dataset; nothing pending is a success.
+
+    Raises:
+        DatasetBusy: when another process worked on it for ``busy_timeout_s``.
+        RetryableError, UnknownOutcome: the uploads are kept; a later call goes on with them.
+    """
+    with prepared_dataset(stores, request) as prepared:
+        commits = [commit(stores, prepared.changes[asset]) for asset in prepared.changes]
+        finish(stores, prepared)
+    return Ingested(
+        name=prepared.name,
+        outcomes=tuple(item.outcome for item in (*prepared.recovered, *prepared.uploads)),
+        commits=tuple(commits),
+        failures=prepared.failures,
+    )
+
+
+@contextmanager
+def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
+    """Hold a dataset and give what is to be committed for it, in ``COMMIT_ORDER``.
+
+    The caller commits each change and then calls ``finish``, inside the block.
+    """
+    name = request.name
+    lock = stores.layout.locks / f"{name.provider}.{name.dataset}.lock"
+    timeout_s = stores.settings.busy_timeout_s
+    with exclusive_lock(lock, timeout_s=timeout_s, what=str(name), on_wait=request.on_wait):
+        yield _prepare(stores, request)
+
+
+def commit(stores: Stores, change: TableChange) -> Commit:
+    """Make one prepared change, exactly once."""
+    if change.replaces is None:
+        return stores.tables.append_once(change.spec, change.deliveries)
+    where = None if {} in change.replaces else change.replaces
+    return stores.tables.replace(change.spec, change.deliveries, where=where)
+
+
+def finish(stores: Stores, prepared: Prepared) -> None:
+    """Write the ledger and mark the uploads as done. All their changes must be committed."""
+    if not prepared.uploads:
+        return
+    commit(stores, ledger_change(stores, prepared))
+    for item in prepared.uploads:
+        if item.upload.state is State.PROCESSING:
+            stores.staging.finish(item.upload)
+
+
+# -- recover, claim, prepare
+
+
+def _prepare(stores: Stores, request: Request) -> Prepared:
+    recovered = _recover(stores, request.name)
+    if not request.rebuild:
+        uploads = _claim(stores, request)
+        prepared, failures = _prepare_uploads(stores, request, uploads)
+        _make_durable(stores)
+        for item in prepared:
+            item.write_journal()
+        return _prepared(stores, request, prepared, failures, recovered)
+    # What is pending first, by itself: so each upload is ever only ingested by its journal.
+    pending = _prepare(stores, replace(request, rebuild=False))
+    for change in pending.changes.values():
+        commit(stores, change)
+    finish(stores, pending)
+    archived = list(stores.staging.uploads(State.DONE, name=request.name))
+    prepared, failures = _prepare_uploads(stores, request, archived)
+    _make_durable(stores)
+    known = (*recovered, *pending.recovered)
+    return _prepared(stores, request, prepared, (*pending.failures, *failures), known)
+
+
+def _prepared(
+    stores: Stores,
+    request: Request,
+    uploads: Sequence[PreparedUpload],
+    failures: Sequence[FailedUpload],
+    recovered: Sequence[PreparedUpload],
+) -> Prepared:
+    return Prepared(
+        name=request.name,
+        changes=_changes(stores, request.name, uploads, rebuild=request.rebuild),
+        uploads=tuple(uploads),
+        failures=tuple(failures),
+        recovered=tuple(recovered),
+        rebuilt=request.rebuild,
+    )
+
+
+def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
+    """Finish what a process that died had prepared; give back what it had not.
+
+    The dataset's lock is ours, so whoever claimed these uploads is gone.
+    """
+    finished = []
+    for upload in list(stores.staging.uploads(State.PROCESSING, name=name)):
+        prepared = read_journal(upload)
+        if prepared is None:
+            _log.warning("upload %s: its process died; ingesting it again", upload.id)
+            _give_back(stores, upload)
+        else:
+            _log.warning("upload %s: its process died while committing; finishing it", upload.id)
+            finished.append(prepared)
+    if finished:
+        for change in _changes(stores, name, finished, rebuild=False).values():
+            commit(stores, change)
+        finish(stores, Prepared(name=name, changes={}, uploads=tuple(finished)))
+    return finished
+
+
+def _give_back(stores: Stores, upload: Upload) -> None:
+    """Remove the parts that an attempt left, which no table names, and make it pending again."""
+    for asset in COMMIT_ORDER:
+        folder = stores.tables.data_folder(_table_of(asset, upload.name))
+        for part in folder.glob(f"{upload.id}-*.parquet"):
+            part.unlink(missing_ok=True)
+    stores.staging.release(upload)
+
+
+def _claim(stores: Stores, request: Request) -> list[Upload]:
+    claimed = []
+    for upload in list(stores.staging.uploads(State.PENDING, name=request.name)):
+        if request.upload_ids is None or upload.id in request.upload_ids:
+            mine = stores.staging.claim(upload, run_id=request.run_id)
+            claimed += [mine] if mine else []
+    return claimed
+
+
+def _prepare_uploads(
+    stores: Stores, request: Request, uploads: Sequence[Upload]
+) -> tuple[list[PreparedUpload], list[FailedUpload]]:
+    """Prepare each upload; one that fails leaves the others alone."""
+    if not uploads:
+        return [], []
+    contract = stores.registry().contract(request.name)
+    prepared: list[PreparedUpload] = []
+    failures: list[FailedUpload] = []
+    with (
+        open_state(stores, request.name, contract, is_empty=request.rebuild) as state,
+        open_engine(stores.settings.workers) as engine,
+    ):
+        progress = _Progress(stores, request)
+        for upload in uploads:
+            job = Job(
+                state=state,
+                engine=engine,
+                run_id=request.run_id,
+                now=datetime.now(tz=UTC),
+                attempt=str(ULID()),
+                on_rows=progress.of(upload),
+            )
+            result = _try_upload(job, upload, stores, rebuild=request.rebuild)
+            if isinstance(result, FailedUpload):
+                failures.append(result)
+            else:
+                prepared.append(result)
+    return prepared, failures
+
+
+def _try_upload(
+    job: Job, upload: Upload, stores: Stores, *, rebuild: bool
+) -> PreparedUpload | FailedUpload:
+    """The error boundary of one upload."""
+    try:
+        return prepare_upload(job, upload)
+    except Exception as error:
+        job.state.forget(upload.id)
+        if rebuild:  # the old rows stay: a rebuild is all or nothing
+            raise
+        return _set_aside(stores, upload, error)
+    except BaseException:  # interrupted: the next run begins it again
+        _give_back(stores, upload)
+        raise
+
+
+def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload:
+    message = str(error) if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
+    will_retry = isinstance(error, RetryableError)
+    if will_retry:
+        _give_back(stores, upload)
+    else:
+        stores.staging.fail(upload, _error_report(error, message))
+    _log.error("upload %s of %s: %s", upload.id, upload.name, message)
+    return FailedUpload(upload_id=upload.id, message=message, will_retry=will_retry)
+
+
+def _error_report(error: Exception, message: str) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))
+    return {
+        "error": type(error).__name__,
+        "message": message,
+        "failed_at": datetime.now(tz=UTC).isoformat(),
+        # A known error explains itself; for one that is our fault the trace is what helps.
+        "traceback": None if isinstance(error, LakeError) else trace,
+    }
+
+
+class _Progress:
+    """Adds up rows over uploads, and keeps each upload's lease fresh."""
+
+    def __init__(self, stores: Stores, request: Request) -> None:
+        self._stores = stores
+        self._request = request
+        self._done = 0
+        self._beaten_at = 0.0
+
+    def of(self, upload: Upload) -> Callable[[int], None]:
+        before = self._done
+
+        def on_rows(rows: int) -> None:
+            self._done = before + rows
+            self._request.on_rows(self._done)
+            now = time.monotonic()
+            if upload.state is State.PROCESSING and now - self._beaten_at >= _HEARTBEAT_S:
+                self._beaten_at = now
+                self._stores.staging.report_progress(upload, run_id=self._request.run_id, rows=rows)
+
+        return on_rows
+
+
+def _make_durable(stores: Stores) -> None:
+    """Put shards, thumbnails and parts on disk before a journal or a table names them."""
+    sync_file_system(stores.layout.home)
+
+
+def _changes(
+    stores: Stores, name: DatasetName, uploads: Sequence[PreparedUpload], *, rebuild: bool
+) -> dict[Asset, TableChange]:
+    if not uploads and not rebuild:
+        return {}
+    where = {"provider": name.provider, "dataset": name.dataset}
+    return {
+        asset: TableChange(
+            spec=_spec(stores, asset, name, uploads),
+            deliveries=tuple(item.delivery(asset) for item in uploads),
+            replaces=None if not rebuild else ({} if asset == "raw" else where,),
+        )
+        for asset in COMMIT_ORDER
+    }
+
+
+def _spec(
+    stores: Stores, asset: Asset, name: DatasetName, uploads: Sequence[PreparedUpload]
+) -> TableSpec:
+    if asset == "images":
+        return IMAGES
+    if asset == "quarantine":
+        return QUARANTINE
+    own = pa.schema([])
+    for item in uploads:
+        for part in item.parts["raw"]:
+            own = grow_schema(own, schema_of_part(part))
+    own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
+    return raw_spec(name, stores.registry().contract(name), own)
+
+
+def _table_of(asset: Asset, name: DatasetName) -> str:
+    return {"images": IMAGES.name, "quarantine": QUARANTINE.name, "raw": name.table}[asset]

@@ -1,0 +1,165 @@
+"""Sort a batch's rows: those with a usable image, those that fit, and what makes each one itself.
+
+Plain functions over Arrow data; ``rows.py`` writes and counts what they return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.contracts.fit import Misfit
+from lake_assets.contracts.identity import keyed_record_ids, positional_record_ids
+from lake_assets.contracts.registry import DatasetContract
+from lake_assets.errors import SchemaMismatch
+from lake_assets.ingest.images import SeenBatch
+from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.row_json import row_json
+from lake_assets.storage.system_tables import INSTANT, RAW_COLUMNS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows of one file, with what is known of each besides its columns."""
+
+    file: str
+    table: Any
+    """``pyarrow.Table`` of the delivery's own columns."""
+    row_numbers: Any
+    """``pyarrow.Int64Array``: number of each row in its file."""
+    shas: Sequence[str | None]
+    """SHA-256 of each row's image."""
+    has_images: bool
+    """Whether the upload has images at all."""
+
+    def take(self, table: Any, kept: Any) -> Rows:
+        """Return the rows at the positions ``kept``, with ``table`` as their columns."""
+        return Rows(
+            file=self.file,
+            table=table,
+            row_numbers=self.row_numbers.take(kept),
+            shas=[self.shas[position] for position in kept.to_pylist()],
+            has_images=self.has_images,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsableRows:
+    """A batch without the rows whose image cannot be used."""
+
+    rows: Rows
+    rejected: tuple[RejectedRow, ...]
+    images_in: int
+    """Rows that have an image."""
+    image_bytes_in: int
+    """Size of those images, each time one is used."""
+
+
+def usable_rows(seen: SeenBatch) -> UsableRows:
+    """Return the rows of a batch whose image, if they have one, can be used."""
+    batch = seen.batch
+    everything = Rows(
+        file=batch.file,
+        table=batch.rows,
+        row_numbers=batch.row_numbers,
+        shas=seen.shas,
+        has_images=batch.images is not None,
+    )
+    bad = [n for n, sha in enumerate(seen.shas) if sha in seen.unusable]
+    gone = set(bad)
+    good = [n for n in range(len(seen.shas)) if n not in gone]
+    kept = pa.array(good, pa.int64())
+    return UsableRows(
+        rows=everything.take(batch.rows.take(kept), kept) if bad else everything,
+        rejected=tuple(_unusable_image(seen, n) for n in bad),
+        images_in=sum(seen.shas[n] is not None for n in good),
+        image_bytes_in=sum(seen.byte_counts[n] for n in good),
+    )
+
+
+def _unusable_image(seen: SeenBatch, position: int) -> RejectedRow:
+    sha = seen.shas[position]
+    unusable = seen.unusable[sha or ""]
+    images = seen.batch.images or ()
+    ref = images[position]
+    return RejectedRow(
+        file=seen.batch.file,
+        row=seen.batch.row_numbers[position].as_py(),
+        rule=unusable.rule,
+        path=ref.name if ref else "",
+        expected="an image that can be decoded",
+        actual=unusable.reason,
+        row_json=row_json(seen.batch.rows.slice(position, 1).to_pylist()[0]),
+    )
+
+
+def misfit_row(rows: Rows, misfit: Misfit) -> RejectedRow:
+    """Return the rejected row for a value that its column cannot hold."""
+    return RejectedRow(
+        file=rows.file,
+        row=rows.row_numbers[misfit.row].as_py(),
+        rule="value_fits_its_column",
+        path=misfit.column,
+        expected=misfit.expected,
+        actual=misfit.actual,
+        row_json=row_json(rows.table.slice(misfit.row, 1).to_pylist()[0]),
+    )
+
+
+def unique_key(rows: Rows, contract: DatasetContract) -> Any | None:
+    """Return the columns that make a row unique, or None where two equal rows are two rows.
+
+    Raises:
+        SchemaMismatch: when a column of ``unique_by`` was not delivered.
+    """
+    if not contract.unique_by:
+        return rows.table if rows.has_images else None
+    missing = [name for name in contract.unique_by if name not in rows.table.column_names]
+    if missing:
+        raise SchemaMismatch(
+            f"the contract says unique_by: {', '.join(contract.unique_by)}; the delivery lacks "
+            f"{', '.join(missing)}. Add the column, or correct the contract",
+            columns=missing,
+        )
+    return rows.table.select(list(contract.unique_by))
+
+
+def record_ids(rows: Rows, contract: DatasetContract, *, upload_id: str, file_number: int) -> Any:
+    """Return ``_record_id`` of each row, as ``pyarrow.StringArray``."""
+    key = unique_key(rows, contract)
+    if key is None:
+        return positional_record_ids(upload_id, file_number, rows.row_numbers)
+    images = None if contract.unique_by else rows.shas
+    return pa.array(keyed_record_ids(key, images=images), pa.string())
+
+
+def raw_rows(rows: Rows, ids: Any, *, upload_id: str, now: datetime) -> Any:
+    """Return the rows as they go into the dataset's table, the lake's columns first."""
+    count = rows.table.num_rows
+    lake_columns = [
+        ids,
+        pa.repeat(pa.scalar(upload_id), count),
+        pa.repeat(pa.scalar(now, INSTANT), count),
+        pa.array(rows.shas, pa.string()),
+    ]
+    schema = pa.schema([*RAW_COLUMNS, *rows.table.schema])
+    return pa.table([*lake_columns, *rows.table.columns], schema=schema)
+
+
+def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...]) -> None:
+    """Raise unless ``table`` has each column that its dataset's table is partitioned by.
+
+    Raises:
+        SchemaMismatch.
+    """
+    for _, column in partition_by:
+        if column not in table.column_names:
+            raise SchemaMismatch(
+                f"the dataset's table is partitioned by {column!r}, which the delivery lacks; add "
+                "it, or correct partition_by before the first upload",
+                column=column,
+            )

@@ -1,0 +1,122 @@
+"""What a dataset holds already: columns, record ids, images and data files.
+
+One state serves all uploads of a dataset that are ingested together; each sees what those before
+it brought. Invariant: an upload that fails leaves no trace in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.registry import DatasetContract
+from lake_assets.ingest.model import DataFile
+from lake_assets.ingest.seen import SeenKeys
+from lake_assets.storage.system_tables import IMAGES, RAW_COLUMNS, UPLOADS
+from lake_assets.stores import Stores
+
+
+@dataclass(slots=True, kw_only=True)
+class DatasetState:
+    """Grows while uploads are prepared. Build it with ``open_state``."""
+
+    name: DatasetName
+    contract: DatasetContract
+    own_columns: Any
+    """``pyarrow.Schema`` of the dataset's own columns so far."""
+    partition_by: tuple[tuple[str, str], ...]
+    images: SeenKeys
+    """SHA-256 of its images."""
+    data_files: dict[str, int]
+    """Rows of each data file that was delivered, by SHA-256."""
+    stores: Stores
+    is_empty: bool
+    """Whether to begin from nothing (a rebuild)."""
+    _records: SeenKeys | None = field(default=None, repr=False)
+
+    @property
+    def records(self) -> SeenKeys:
+        """Record ids in its table; read only once a row rule needs them."""
+        if self._records is None:
+            files = () if self.is_empty else _files(self.stores, self.name.table)
+            self._records = SeenKeys(files, column="_record_id", scratch=self.stores.layout.scratch)
+        return self._records
+
+    def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
+        """Take in what an upload that is prepared brought."""
+        self.own_columns = own_columns
+        self.data_files.update({file.sha256: file.rows for file in data_files})
+
+    def forget(self, upload_id: str) -> None:
+        """Take back what an upload that failed brought."""
+        self.images.forget(upload_id)
+        if self._records is not None:
+            self._records.forget(upload_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.images.close()
+        if self._records is not None:
+            self._records.close()
+
+
+def open_state(
+    stores: Stores, name: DatasetName, contract: DatasetContract, *, is_empty: bool
+) -> DatasetState:
+    """Return what ``name`` holds.
+
+    Args:
+        is_empty: Begin as if it held nothing: a rebuild reads every upload again.
+    """
+    where = {"provider": name.provider, "dataset": name.dataset}
+    table_spec = stores.tables.partition_by(name.table)
+    image_files = () if is_empty else _files(stores, IMAGES.name, where)
+    return DatasetState(
+        name=name,
+        contract=contract,
+        own_columns=_own_columns(None if is_empty else stores.tables.schema(name.table)),
+        partition_by=contract.partition_fields() if table_spec is None else table_spec,
+        images=SeenKeys(
+            image_files,
+            column="sha256",
+            where=f"provider = '{name.provider}' AND dataset = '{name.dataset}'",
+            scratch=stores.layout.scratch,
+        ),
+        data_files={} if is_empty else _delivered_files(stores, where),
+        stores=stores,
+        is_empty=is_empty,
+    )
+
+
+def _own_columns(schema: Any | None) -> Any:
+    if schema is None:
+        return pa.schema([])
+    return pa.schema([field for field in schema if field.name not in RAW_COLUMNS.names])
+
+
+def _files(stores: Stores, table: str, where: dict[str, str] | None = None) -> tuple[str, ...]:
+    if not stores.tables.exists(table):
+        return ()
+    return stores.tables.data_files(table, where=where)
+
+
+def _delivered_files(stores: Stores, where: dict[str, str]) -> dict[str, int]:
+    if not stores.tables.exists(UPLOADS.name):
+        return {}
+    listed = stores.tables.read(UPLOADS.name, where=where, columns=("data_files",))
+    return {
+        file["sha256"]: file["rows"]
+        for files in listed["data_files"].to_pylist()
+        for file in files or ()
+    }

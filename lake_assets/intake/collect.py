@@ -1,0 +1,194 @@
+"""Any delivery – table, file, folder, archive, DataFrame – copied into one folder of an upload.
+
+Invariant: everything that was delivered comes back once: as a file that is staged and hashed, as a
+refusal, or as litter. What is staged has reached the disk when ``collect`` returns.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
+from lake_assets.intake.archives import ArchiveLimits, extract, is_archive
+from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable, walk
+from lake_assets.intake.frames import FRAME_NAME, as_table, write_frame
+from lake_assets.intake.image_columns import referenced_name
+from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
+from lake_assets.intake.references import Neighbourhood, references, with_image_column
+from lake_assets.intake.staged_folder import Progress, StagedFolder, role_of
+from lake_assets.storage.files import source_errors, unusable_because
+
+UNDERSTOOD = (
+    "Understood are images (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC), Parquet, CSV, TSV, JSON, "
+    "JSON Lines and Arrow files, folders of these, and .zip and .tar archives of these (also "
+    ".tar.gz, .tar.zst, .tar.bz2, .tar.xz)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """A delivery as staged."""
+
+    files: tuple[StagedFile, ...]
+    """As delivered, in their order, then those that rows named from elsewhere."""
+    refused: tuple[RefusedFile, ...]
+    """Each counts as one rejected row."""
+    ignored: tuple[str, ...]
+    """Litter; not counted."""
+    options: ReadOptions
+    """As given, with the image column that was found."""
+    source: str
+    """What was delivered, for people."""
+
+
+def collect(
+    source: Path | str | pa.Table | Any,
+    files_folder: Path,
+    options: ReadOptions,
+    *,
+    progress: Progress | None = None,
+    limits: ArchiveLimits | None = None,
+    follow_references: bool = True,
+) -> Collected:
+    """Copy a delivery into a folder of an upload and return what is in it.
+
+    Args:
+        source: A file, folder or archive, a pandas DataFrame, or an Arrow table. Left untouched.
+        files_folder: An existing empty folder. If this raises, it may hold a part: discard it.
+        options: How to read tabular files.
+        progress: See ``Progress``.
+        limits: What an archive may grow to.
+        follow_references: Whether images that rows name outside the delivery are copied too.
+            False for deliveries from other people: they could name any file of this machine.
+            Archives never are followed.
+
+    Raises:
+        InvalidRequest: Nothing is there, or nothing in it; an option does not fit the delivery.
+        UnsupportedFormat: Nothing in it is data or an image.
+        UnreadableSource: A damaged archive or table, or one that may not be read.
+        StorageUnavailable: The disk is full, or a file changed while it was read.
+    """
+    staged = StagedFolder(files_folder, progress or _no_progress)
+    origin = _take(source, staged, limits or ArchiveLimits())
+    _check_usable(staged, origin)
+    around = Neighbourhood(
+        files_folder=files_folder,
+        source_folder=origin.folder if follow_references else None,
+        holds_its_images=origin.is_folder,
+    )
+    resolved = with_image_column(options, staged.files, around)
+    _copy_references(staged, resolved, around)
+    staged.sync()
+    return Collected(
+        files=tuple(staged.files),
+        refused=tuple(staged.refused),
+        ignored=tuple(staged.ignored),
+        options=resolved,
+        source=origin.described,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """What was delivered, and where the names in its rows lead from."""
+
+    described: str
+    folder: Path | None
+    is_folder: bool = False
+
+
+def _take(source: Any, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
+    table = as_table(source)
+    if table is not None:
+        return _take_table(table, f"{type(source).__name__} of {table.num_rows:,} rows", staged)
+    if not isinstance(source, Path | str):
+        raise InvalidRequest(
+            f"A {type(source).__name__} cannot be delivered. Give a path, a pandas DataFrame or a "
+            "pyarrow Table."
+        )
+    path = Path(source).expanduser().absolute()
+    return _take_folder(path, staged) if path.is_dir() else _take_file(path, staged, limits)
+
+
+def _take_table(table: pa.Table, described: str, staged: StagedFolder) -> _Origin:
+    staged.add(FRAME_NAME, write_frame(table, staged.path / FRAME_NAME))
+    return _Origin(described=described, folder=Path.cwd())
+
+
+def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
+    if not path.exists():
+        raise InvalidRequest(f"There is no such file or folder: {path}.", path=str(path))
+    if not path.is_file():
+        raise UnsupportedFormat(f"{path} is neither a file nor a folder.", path=str(path))
+    with source_errors(path):
+        archive = is_archive(path)
+    if archive:
+        return _take_archive(path, staged, limits)
+    if reason := unusable_because(path.name):
+        raise InvalidRequest(f"Rename {path.name!r}: its name is {reason}.", path=str(path))
+    # Before it is copied: it may be a disk image of a terabyte.
+    if role_of(path) == "other":
+        raise UnsupportedFormat(f"{path} is not understood. {UNDERSTOOD}", path=str(path))
+    staged.copy(path, path.name)
+    return _Origin(described=str(path), folder=path.parent)
+
+
+def _take_archive(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
+    extracted = extract(path, staged.path, limits, report=staged.add)
+    staged.refused.extend(extracted.refused)
+    staged.ignored.extend(extracted.ignored)
+    return _Origin(described=str(path), folder=None)
+
+
+def _take_folder(path: Path, staged: StagedFolder) -> _Origin:
+    if staged.path.resolve().is_relative_to(path.resolve()):
+        raise InvalidRequest(
+            f"{path} holds the lake itself, which would be copied into itself. Deliver a folder "
+            "beside or below it.",
+            path=str(path),
+        )
+    for entry in walk(path):
+        _take_entry(entry, staged)
+    return _Origin(described=str(path), folder=path, is_folder=True)
+
+
+def _take_entry(entry: Entry, staged: StagedFolder) -> None:
+    match entry:
+        case RefusedFile():
+            staged.refused.append(entry)
+        case IgnoredEntry():
+            staged.ignored.append(entry.name)
+        case FoundFile():
+            try:
+                staged.copy(entry.path, entry.name)
+            except UnreadableSource as error:
+                staged.refused.append(refused_unreadable(entry.name, error.message))
+
+
+def _check_usable(staged: StagedFolder, origin: _Origin) -> None:
+    if any(file.role != "other" for file in staged.files):
+        return
+    if not staged.files and not staged.refused:
+        litter = f" but litter ({', '.join(staged.ignored[:5])})" if staged.ignored else ""
+        raise InvalidRequest(f"There is nothing in {origin.described}{litter}.")
+    examples = [f"{file.name} (not understood)" for file in staged.files[:5]]
+    examples += [f"{item.name} ({item.rule}: {item.actual})" for item in staged.refused[:5]]
+    raise UnsupportedFormat(
+        f"Nothing in {origin.described} can be used: {'; '.join(examples)}. {UNDERSTOOD}"
+    )
+
+
+def _copy_references(staged: StagedFolder, options: ReadOptions, around: Neighbourhood) -> None:
+    for reference in references(options, tuple(staged.files), around):
+        # One that may not be read is left out: then its row is rejected, and the others are not.
+        with suppress(UnreadableSource):
+            staged.copy(reference.path, referenced_name(reference.value), role="image")
+
+
+def _no_progress(files: int, byte_count: int) -> None:
+    """Tell nobody."""

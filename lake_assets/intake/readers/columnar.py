@@ -1,0 +1,156 @@
+"""Parquet and Arrow files as chunks in the lake's types.
+
+Invariant: memory is bounded by the batch. Files are memory-mapped, and Parquet is decoded in
+batches whose number of rows follows from the width of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from lake_assets.errors import UnreadableSource
+from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.normal_types import normal_column, normal_type
+from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.readers.source import (
+    Chunk,
+    DataFile,
+    Limits,
+    check_columns,
+    cut,
+    keep_rows,
+    numbers_of,
+    reading,
+    table_of,
+)
+
+_FILE_MAGIC = b"ARROW1"
+
+
+def read_columnar(file: DataFile) -> Iterator[Chunk]:
+    """Yield every row of a Parquet or Arrow file, or its rejection.
+
+    Raises:
+        UnreadableSource: The file is damaged, or has columns that no table can have.
+        UnsupportedFormat: A column is of a type that tables of the lake do not have.
+    """
+    start = 0
+    with _batches(file) as (schema, batches):
+        types = _column_types(file, schema)
+        for batch in batches:
+            yield from cut(_chunk(file, pa.Table.from_batches([batch]), types, start), file.limits)
+            start += batch.num_rows
+
+
+def head_columnar(file: DataFile) -> pa.Table:
+    """Return the first rows, within the file's limits and in the lake's types."""
+    with _batches(file) as (schema, batches):
+        types = _column_types(file, schema)
+        empty = pa.Table.from_batches([], schema)
+        first = next((pa.Table.from_batches([b]) for b in batches if b.num_rows), empty)
+        return next(cut(_chunk(file, first, types, 0), file.limits)).rows
+
+
+def count_columnar(file: DataFile) -> int | None:
+    """Return the number of rows by the file's footer, or None if it has none (Arrow stream)."""
+    with reading(file):
+        if file.format is DataFormat.PARQUET:
+            return int(pq.read_metadata(file.path).num_rows)
+        with pa.memory_map(str(file.path)) as source:
+            if source.read(len(_FILE_MAGIC)) != _FILE_MAGIC:
+                return None
+            return int(ipc.open_file(source).count_rows())
+
+
+@contextmanager
+def _batches(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    with reading(file), pa.memory_map(str(file.path)) as source:
+        if file.format is DataFormat.PARQUET:
+            # No pre-buffering: it reads whole row groups ahead, images and all.
+            parquet = pq.ParquetFile(source, pre_buffer=False)
+            rows = _rows_per_batch(parquet.metadata, file.limits)
+            yield parquet.schema_arrow, parquet.iter_batches(batch_size=rows)
+        elif source.read(len(_FILE_MAGIC)) == _FILE_MAGIC:
+            arrow = ipc.open_file(source)
+            count = arrow.num_record_batches
+            yield arrow.schema, _sliced(map(arrow.get_batch, range(count)), file.limits)
+        else:
+            source.seek(0)
+            stream = ipc.open_stream(source)
+            yield stream.schema, _sliced(iter(stream), file.limits)
+
+
+def _rows_per_batch(metadata: pq.FileMetaData, limits: Limits) -> int:
+    """Return how many rows of the widest row group fill a batch; at least 1."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    widths = [group.total_byte_size // group.num_rows for group in groups if group.num_rows]
+    return max(1, min(limits.rows, limits.byte_count // max(1, *widths, 1)))
+
+
+def _sliced(batches: Iterator[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, limits.rows):
+            yield batch.slice(start, limits.rows)
+
+
+def _column_types(file: DataFile, schema: pa.Schema) -> dict[str, pa.DataType]:
+    """Return the lake's type of each column that holds values at all."""
+    check_columns(schema.names, file.name)
+    for field in schema:
+        _check_fields(file, field.type, field.name)
+    kinds = {f.name: normal_type(f.type, column=f.name, file=file.name) for f in schema}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def _check_fields(file: DataFile, kind: pa.DataType, path: str) -> None:
+    if pa.types.is_struct(kind):
+        check_columns([field.name for field in kind], file.name, where=path)
+    if pa.types.is_nested(kind):
+        for i in range(kind.num_fields):
+            _check_fields(file, kind.field(i).type, f"{path}.{kind.field(i).name}")
+
+
+def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: int) -> Chunk:
+    columns = {name: normal_column(raw[name], kind) for name, kind in types.items()}
+    rows = table_of({name: column.values for name, column in columns.items()}, raw.num_rows)
+    culprits = {i: name for name, column in columns.items() for i in column.misfits}
+    if not culprits:
+        return Chunk(rows=rows, numbers=numbers_of(range(start, start + raw.num_rows)))
+    kept = [i for i in range(raw.num_rows) if i not in culprits]
+    return Chunk(
+        rows=keep_rows(rows, kept),
+        numbers=numbers_of(start + i for i in kept),
+        rejected=tuple(
+            _rejected(file, raw.slice(i, 1), start + i, name, types[name])
+            for i, name in sorted(culprits.items())
+        ),
+    )
+
+
+def _rejected(
+    file: DataFile, row: pa.Table, number: int, column: str, kind: pa.DataType
+) -> RejectedRow:
+    values = {name: _shown(row[name][0]) for name in row.column_names}
+    return RejectedRow(
+        file=file.name,
+        row=number,
+        rule="value_fits_its_column",
+        path=column,
+        expected=f"a value of {row.schema.field(column).type} that {kind} can hold exactly",
+        actual=str(values[column]),
+        row_json=row_json(values),
+    )
+
+
+def _shown(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):  # an instant that Python has no date for
+        return scalar.cast(pa.string()).as_py()

@@ -1,0 +1,196 @@
+"""CSV text as records: every one of them is either fields or a reason why not.
+
+Invariant: each physical record comes out exactly once, with its raw text at hand.
+
+The standard library's parser does the parsing: it is a state machine in C, takes RFC 4180 strictly,
+and knows where it stands. DuckDB's ``store_rejects`` merges and drops broken records, and pyarrow
+stops at the first one with bad UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lake_assets.intake.readers.source import Limits
+from lake_assets.intake.readers.text import MAX_RECORD_CHARS, blocks_of, is_valid
+
+_DELIMITERS = ",;|\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A record without usable fields, and the sentence that it breaks."""
+
+    number: int
+    rule: str
+    expected: str
+    actual: str
+    text: str
+
+
+@dataclass(slots=True)
+class Block:
+    """Some consecutive records: those with the right number of fields, and those without."""
+
+    numbers: Sequence[int] = field(default_factory=list)
+    fields: list[list[str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """The raw text of each entry in ``fields``."""
+    broken: list[Broken] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Record:
+    """One parsed record; ``fields`` is None where the parser gave up, empty for an empty line."""
+
+    text: str
+    fields: list[str] | None
+    problem: str = ""
+
+
+class Feed:
+    """Lines that can be put back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._back: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return self._back.popleft() if self._back else next(self._lines)
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        """Make these the next lines."""
+        self._back.extendleft(reversed(lines))
+
+
+def record_blocks(feed: Feed, *, delimiter: str, width: int, limits: Limits) -> Iterator[Block]:
+    """Yield all records in blocks of about the limits; empty lines are no records.
+
+    Args:
+        feed: The file's lines after its header, with their ends.
+        delimiter: One character.
+        width: How many fields a record has.
+        limits: Rows and characters per block.
+    """
+    number = 0
+    for lines in blocks_of(feed, limits):
+        block = _plain_block(lines, delimiter, width, number)
+        if block is None:
+            block = _checked(_records(feed, lines, delimiter), width, number)
+        yield block
+        number += len(block.fields) + len(block.broken)
+
+
+def next_record(feed: Feed, delimiter: str) -> Record | None:
+    """Return the next record, or None at the end.
+
+    Where quotes do not add up, only the line with the opening one is given up: the rest is put
+    back, because usually the lines after it are fine.
+    """
+    # The parser's limit is one for the process; it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
+    taken: list[str] = []
+    reader = csv.reader(_noting(feed, taken), delimiter=delimiter, strict=True)
+    try:
+        fields = next(reader, None)
+    except csv.Error as error:
+        feed.put_back(taken[1:])
+        return Record(taken[0], None, str(error))
+    return None if fields is None else Record("".join(taken), fields)
+
+
+def likely_delimiter(lines: Sequence[str]) -> str:
+    """Return the character that separates the fields of these first lines of a file.
+
+    The first record must have it; then the one wins by which most records have as many fields as
+    the first. A comma if none does.
+    """
+    scores = {delimiter: _score(lines, delimiter) for delimiter in _DELIMITERS}
+    return max(scores, key=lambda delimiter: scores[delimiter])
+
+
+def quoted_empties(text: str, delimiter: str) -> list[int]:
+    """Return which fields of a valid record are ``""``: empty on purpose, and so not null."""
+    escaped = re.escape(delimiter)
+    pattern = rf'("(?:[^"]|"")*"|[^{escaped}]*)(?:{escaped}|$)'
+    fields = re.findall(pattern, text.rstrip("\r\n"))
+    return [i for i, value in enumerate(fields) if value == '""']
+
+
+def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _plain_block(lines: list[str], delimiter: str, width: int, number: int) -> Block | None:
+    """Return the block if each line is one good record, as in most files; else None."""
+    whole = "".join(lines)
+    if not is_valid(whole) or "\0" in whole:
+        return None
+    try:
+        fields = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    if len(fields) != len(lines) or set(map(len, fields)) != {width}:
+        return None
+    return Block(numbers=range(number, number + len(lines)), fields=fields, texts=lines)
+
+
+def _records(feed: Feed, lines: list[str], delimiter: str) -> Iterator[Record]:
+    """Yield the records that begin in these lines; the last may go on in the feed."""
+    feed.put_back(lines)
+    left = len(lines)
+    while left > 0:
+        record = next_record(feed, delimiter)
+        if record is None:
+            return
+        left -= record.text.count("\n") + record.text.count("\r") - record.text.count("\r\n") or 1
+        yield record
+
+
+def _checked(records: Iterable[Record], width: int, number: int) -> Block:
+    block = Block()
+    numbers: list[int] = []
+    for record in records:
+        if record.fields == []:
+            continue
+        broken = _broken(record, width, number)
+        if broken is not None:
+            block.broken.append(broken)
+        else:
+            numbers.append(number)
+            block.fields.append(record.fields or [])
+            block.texts.append(record.text)
+        number += 1
+    block.numbers = numbers
+    return block
+
+
+def _broken(record: Record, width: int, number: int) -> Broken | None:
+    text = record.text
+    if not is_valid(text):
+        return Broken(number, "line_is_valid_utf8", "UTF-8 text", "other bytes", text)
+    if "\0" in text:
+        return Broken(number, "line_has_no_nul_characters", "text", "a NUL character", text)
+    if record.fields is None:
+        expected = "quotes that are closed, and doubled inside"
+        return Broken(number, "line_is_valid_csv", expected, record.problem, text)
+    if len(record.fields) != width:
+        rule = "row_has_as_many_fields_as_the_header"
+        return Broken(number, rule, f"{width} fields", f"{len(record.fields)} fields", text)
+    return None
+
+
+def _score(lines: Sequence[str], delimiter: str) -> tuple[bool, float, int]:
+    widths = [len(fields) for fields in csv.reader(lines, delimiter=delimiter) if fields]
+    if not widths or widths[0] == 1:
+        return (False, 0.0, 0)
+    return (True, widths.count(widths[0]) / len(widths), widths[0])

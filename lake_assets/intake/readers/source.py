@@ -1,0 +1,160 @@
+"""What all readers share: the file to read, the chunks they yield, and what no file may do.
+
+Invariant: chunks of one file come in its order, and number its records without a gap.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.errors import UnreadableSource
+from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.model import ReadOptions, RejectedRow
+from lake_assets.intake.readers.row_json import readable
+from lake_assets.intake.readers.values import DoesNotFit
+
+OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
+"""Columns that the lake adds to every table; no delivery may bring its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How large a batch may become: whichever of the two is reached first."""
+
+    rows: int
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One tabular file and how to read it."""
+
+    name: str
+    """As staged; for messages and rejected rows."""
+    path: Path
+    format: DataFormat
+    options: ReadOptions
+    expected: pa.Schema | None = None
+    """Types that the dataset's table already has; they decide for text formats."""
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some consecutive records of one file, image columns still in place."""
+
+    rows: pa.Table
+    numbers: pa.Int64Array
+    """One per row: the record's number in its file, from 0."""
+    rejected: tuple[RejectedRow, ...] = ()
+
+
+@contextmanager
+def reading(file: DataFile) -> Iterator[None]:
+    """Turn what pyarrow and the file system say about a broken file into ``UnreadableSource``."""
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UnreadableSource(
+            f"{file.name} cannot be read as {file.format}: {reason}. It may be cut short or "
+            "damaged; deliver it again.",
+            file=file.name,
+        ) from error
+
+
+def check_columns(names: Sequence[str], file: str, *, where: str = "") -> None:
+    """Refuse column names that no table of the lake can have.
+
+    Args:
+        names: The columns of a file, or the fields of one struct in it.
+        file: Staged name, for the message.
+        where: Path of the struct, ``""`` for the columns themselves.
+
+    Raises:
+        UnreadableSource: A name is empty, comes twice (engines take ``a`` and ``A`` for the same
+            column), or is one that the lake adds itself.
+    """
+    place = f" in {where}" if where else ""
+    if "" in names:
+        raise UnreadableSource(
+            f"Column {list(names).index('') + 1} of {file}{place} has no name. Name it, or leave "
+            "it out (a pandas index: write with index=False).",
+            file=file,
+        )
+    counts = Counter(name.lower() for name in names)
+    twice = [name for name in names if counts[name.lower()] > 1]
+    if twice:
+        raise UnreadableSource(
+            f"{file} has the same column more than once{place}: {', '.join(twice)} (upper and "
+            "lower case are the same to SQL engines). Rename them.",
+            file=file,
+            columns=twice,
+        )
+    own = [name for name in names if name.lower() in OWN_COLUMNS and not where]
+    if own:
+        raise UnreadableSource(
+            f"{file} has columns that the lake adds itself: {', '.join(own)}. Rename them.",
+            file=file,
+            columns=own,
+        )
+
+
+def table_of(columns: dict[str, Any], row_count: int) -> pa.Table:
+    """Return a table of these columns that knows its number of rows even if it has no column."""
+    empty = pa.table({"": pa.nulls(row_count)}).select([])
+    for name, values in columns.items():
+        empty = empty.append_column(name, values)
+    return empty
+
+
+def numbers_of(numbers: Iterable[int]) -> pa.Int64Array:
+    """Return record numbers as Arrow holds them."""
+    return pa.array(numbers, pa.int64())
+
+
+def keep_rows(rows: pa.Table, kept: Sequence[int]) -> pa.Table:
+    """Return the rows at these positions, in their order."""
+    # Table.take forgets the number of rows of a table without columns.
+    if not rows.column_names:
+        return table_of({}, len(kept))
+    return rows.take(pa.array(kept, pa.int64()))
+
+
+def misfit_row(file: str, number: int, problem: DoesNotFit, row: str) -> RejectedRow:
+    """Return the rejection of a row with a value that its column's type cannot hold."""
+    return RejectedRow(
+        file=file,
+        row=number,
+        rule="value_fits_its_column",
+        path=readable(problem.path),
+        expected=str(problem.kind),
+        actual=readable(str(problem.value)),
+        row_json=row,
+    )
+
+
+def cut(chunk: Chunk, limits: Limits) -> Iterator[Chunk]:
+    """Yield the chunk in pieces within the limits; one row alone may be larger than them.
+
+    Rejected rows go with the first piece.
+    """
+    rows, numbers = chunk.rows, chunk.numbers
+    half = _first_piece(rows, limits)
+    yield Chunk(rows=rows.slice(0, half), numbers=numbers.slice(0, half), rejected=chunk.rejected)
+    if half < rows.num_rows:
+        yield from cut(Chunk(rows=rows.slice(half), numbers=numbers.slice(half)), limits)
+
+
+def _first_piece(rows: pa.Table, limits: Limits) -> int:
+    count = min(rows.num_rows, limits.rows)
+    while count > 1 and rows.slice(0, count).nbytes > limits.byte_count:
+        count = (count + 1) // 2
+    return count

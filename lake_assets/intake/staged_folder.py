@@ -1,0 +1,89 @@
+"""The folder of an upload while a delivery is copied into it.
+
+Invariant: every file noted here lies in the folder with the size and hash that are noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lake_assets.intake.formats import data_format, image_extension_of, looks_like_image_name
+from lake_assets.intake.model import RefusedFile, Role, StagedFile
+from lake_assets.storage.files import (
+    CopiedFile,
+    copy_hashed,
+    fsync_file,
+    fsync_folder,
+    source_errors,
+    storage_errors,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with the number of files and bytes staged so far, after each file."""
+
+# Waiting for the disk in parallel: file systems commit many files at once.
+_SYNC_THREADS = 16
+_HEAD_BYTES = 64
+
+
+@dataclass(slots=True)
+class StagedFolder:
+    """An existing folder, empty at first, and what was put into it so far."""
+
+    path: Path
+    progress: Progress
+    files: list[StagedFile] = field(default_factory=list)
+    refused: list[RefusedFile] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    byte_count: int = 0
+
+    def copy(self, source: Path, name: str, *, role: Role | None = None) -> None:
+        """Copy a file to ``name`` below the folder.
+
+        Args:
+            source: A regular file.
+            name: A usable POSIX path that nothing was copied to before.
+            role: None: found out from the file.
+
+        Raises:
+            UnreadableSource: The source may not be read; nothing was noted.
+            StorageUnavailable: It changed or vanished, or the disk is full.
+        """
+        target = self.path / name
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        self.add(name, copy_hashed(source, target), role=role)
+
+    def add(self, name: str, copied: CopiedFile, *, role: Role | None = None) -> None:
+        """Note a file that was written below the folder."""
+        staged = StagedFile(
+            name=name,
+            byte_count=copied.byte_count,
+            sha256=copied.sha256,
+            role=role or role_of(self.path / name),
+        )
+        self.files.append(staged)
+        self.byte_count += copied.byte_count
+        self.progress(len(self.files), self.byte_count)
+
+    def sync(self) -> None:
+        """Return once every file, and then every folder, has reached the disk."""
+        parents = (parent for file in self.files for parent in PurePosixPath(file.name).parents)
+        with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+            # Through list, so that the first error is raised here.
+            list(pool.map(fsync_file, (self.path / file.name for file in self.files)))
+            list(pool.map(fsync_folder, (self.path / name for name in dict.fromkeys(parents))))
+
+
+def role_of(path: Path) -> Role:
+    """Return what an existing file is for, by its content where that has a signature."""
+    with source_errors(path):
+        if data_format(path) is not None:
+            return "data"
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    is_image = image_extension_of(head) is not None or looks_like_image_name(path.name)
+    return "image" if is_image else "other"

@@ -1,0 +1,316 @@
+"""Staging: where uploads wait, in six states, each a folder.
+
+    incoming → pending → processing → done
+                  │           └─────→ failed → pending (retried)
+                  └→ cancelled
+
+Invariants: an upload is in exactly one state; it changes state by one rename, so of two processes
+that want the same step one gets it; nobody sees half a delivery, because only whole ones leave
+``incoming``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ulid import ULID
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.errors import InvalidRequest, UnknownUpload
+from lake_assets.intake.manifest import (
+    FILES_FOLDER,
+    LIST_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    format_files,
+    parse_files,
+    parse_manifest,
+)
+from lake_assets.intake.model import StagedFile
+from lake_assets.storage.files import fsync_folder, move_atomically, remove_tree, write_atomically
+
+ERROR_FILE = "error.json"
+LEASE_FILE = "lease.json"
+
+
+class State(StrEnum):
+    """Where an upload is on its way."""
+
+    INCOMING = "incoming"
+    """Being written by an uploader; nobody else looks at it."""
+    PENDING = "pending"
+    """Complete, waiting to be ingested."""
+    PROCESSING = "processing"
+    """Claimed by one process."""
+    DONE = "done"
+    """In the tables; kept so that a rebuild can read it again."""
+    FAILED = "failed"
+    """Nothing of it is in the tables; ``error.json`` says why."""
+    CANCELLED = "cancelled"
+    """Taken back by a person before it was claimed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One delivery as it lies in staging."""
+
+    manifest: Manifest
+    state: State
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The upload's id, which is also the job id that a user sees."""
+        return self.manifest.upload_id
+
+    @property
+    def name(self) -> DatasetName:
+        """The dataset that it belongs to."""
+        return self.manifest.name
+
+    @property
+    def files_folder(self) -> Path:
+        """Folder of the delivered files."""
+        return self.folder / FILES_FOLDER
+
+    def files(self) -> tuple[StagedFile, ...]:
+        """Return the delivered files. Reads ``files.jsonl``."""
+        return parse_files(self.folder / LIST_FILE)
+
+    def error(self) -> dict[str, Any] | None:
+        """Return why it failed, or None."""
+        return _read_json(self.folder / ERROR_FILE)
+
+    def lease(self) -> dict[str, Any] | None:
+        """Return who is working on it and how far they are, or None."""
+        return _read_json(self.folder / LEASE_FILE)
+
+
+class Staging:
+    """All uploads of one lake.
+
+    Args:
+        root: The staging folder; made when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for state in State:
+            (root / state).mkdir(parents=True, exist_ok=True)
+
+    # -- arriving
+
+    def open_incoming(self) -> tuple[str, Path]:
+        """Return a new upload's id and the empty folder that its files go into."""
+        upload_id = str(ULID())
+        files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
+        files_folder.mkdir(parents=True)
+        _write_json(files_folder.parent / LEASE_FILE, _signature())
+        return upload_id, files_folder
+
+    def discard_incoming(self, upload_id: str) -> None:
+        """Remove an upload that did not become whole."""
+        remove_tree(self._root / State.INCOMING / upload_id)
+
+    def publish(self, manifest: Manifest, files: tuple[StagedFile, ...]) -> Upload:
+        """Make an incoming upload pending: from now on it will be ingested, whatever crashes.
+
+        Its files must have reached the disk (``collect`` sees to that).
+        """
+        folder = self._root / State.INCOMING / manifest.upload_id
+        write_atomically(folder / LIST_FILE, format_files(files).encode())
+        write_atomically(folder / MANIFEST_FILE, manifest.to_json().encode())
+        (folder / LEASE_FILE).unlink(missing_ok=True)
+        fsync_folder(folder)
+        target = self._root / State.PENDING / manifest.upload_id
+        move_atomically(folder, target)
+        return Upload(manifest=manifest, state=State.PENDING, folder=target)
+
+    def sweep_incoming(self) -> tuple[str, ...]:
+        """Remove incoming uploads whose uploader died on this host, and return their ids.
+
+        Their sources are where they were: nothing is lost.
+        """
+        dead = []
+        for folder in sorted((self._root / State.INCOMING).iterdir()):
+            lease = _read_json(folder / LEASE_FILE)
+            if lease and lease["host"] == socket.gethostname() and not _is_alive(lease):
+                remove_tree(folder)
+                dead.append(folder.name)
+        return tuple(dead)
+
+    # -- looking
+
+    def uploads(self, *states: State, name: DatasetName | None = None) -> Iterator[Upload]:
+        """Yield the uploads in ``states`` (all, if none is given), oldest first in each state."""
+        for state in states or tuple(State):
+            for folder in sorted((self._root / state).iterdir()):
+                upload = self._load(folder, state)
+                if upload and (name is None or upload.name == name):
+                    yield upload
+
+    def find(self, upload_id: str) -> Upload:
+        """Return the upload with this id.
+
+        Raises:
+            UnknownUpload.
+        """
+        # Twice: an upload that moves on while we look is in neither place for us.
+        for state in (*State, *State):
+            upload = self._load(self._root / state / _checked(upload_id), state)
+            if upload:
+                return upload
+        raise UnknownUpload(
+            f"no upload {upload_id!r}; `lake process list` shows those there are",
+            upload_id=upload_id,
+        )
+
+    def _load(self, folder: Path, state: State) -> Upload | None:
+        try:
+            text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # moved on between listing and reading, or still arriving
+        manifest = parse_manifest(text, where=str(folder / MANIFEST_FILE))
+        return Upload(manifest=manifest, state=state, folder=folder)
+
+    # -- moving on
+
+    def claim(self, upload: Upload, *, run_id: str) -> Upload | None:
+        """Take a pending upload for this process; None: another was faster."""
+        claimed = self._move(upload, State.PROCESSING)
+        if claimed:
+            self.report_progress(claimed, run_id=run_id, rows=0)
+        return claimed
+
+    def report_progress(self, upload: Upload, *, run_id: str, rows: int) -> None:
+        """Say who works on a claimed upload and how far they are; ``process status`` shows it."""
+        lease = {**_signature(), "run_id": run_id, "rows_read": rows}
+        _write_json(upload.folder / LEASE_FILE, lease)
+
+    def finish(self, upload: Upload) -> Upload | None:
+        """Mark a claimed upload as done."""
+        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
+        return self._move(upload, State.DONE)
+
+    def fail(self, upload: Upload, error: dict[str, Any]) -> Upload | None:
+        """Mark a claimed upload as failed, with the reason."""
+        _write_json(upload.folder / ERROR_FILE, error)
+        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
+        return self._move(upload, State.FAILED)
+
+    def release(self, upload: Upload) -> Upload | None:
+        """Give a claimed upload back, to be ingested again from its start."""
+        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
+        return self._move(upload, State.PENDING)
+
+    def retry(self, upload_id: str) -> Upload:
+        """Make a failed or cancelled upload pending again.
+
+        Raises:
+            UnknownUpload, InvalidRequest.
+        """
+        return self._move_from(upload_id, (State.FAILED, State.CANCELLED), State.PENDING)
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Take back a pending or failed upload; its files are kept in ``cancelled/``.
+
+        Raises:
+            UnknownUpload, InvalidRequest.
+        """
+        return self._move_from(upload_id, (State.PENDING, State.FAILED), State.CANCELLED)
+
+    def _move_from(self, upload_id: str, states: tuple[State, ...], target: State) -> Upload:
+        upload = self.find(upload_id)
+        moved = self._move(upload, target) if upload.state in states else None
+        if moved is None:
+            wanted = " or ".join(states)
+            raise InvalidRequest(
+                f"upload {upload_id} is {self.find(upload_id).state}, not {wanted}",
+                upload_id=upload_id,
+            )
+        (moved.folder / ERROR_FILE).unlink(missing_ok=True)
+        return moved
+
+    def _move(self, upload: Upload, state: State) -> Upload | None:
+        target = self._root / state / upload.id
+        if not move_atomically(upload.folder, target):
+            return None
+        return Upload(manifest=upload.manifest, state=state, folder=target)
+
+
+def created_by() -> str:
+    """Return ``user@host`` of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _checked(upload_id: str) -> str:
+    try:
+        return str(ULID.from_str(upload_id.upper()))
+    except ValueError:
+        raise UnknownUpload(
+            f"{upload_id!r} is not an upload id (26 letters and digits, from `lake process list`)",
+            upload_id=upload_id,
+        ) from None
+
+
+def _signature() -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "process_started": _process_started(pid),
+        "heartbeat_at": datetime.now(tz=UTC).isoformat(),
+    }
+
+
+def _is_alive(lease: dict[str, Any]) -> bool:
+    """Return whether the process that signed ``lease`` still runs; a pid may be used again."""
+    started = _process_started(lease["pid"])
+    return started is not None and started == lease["process_started"]
+
+
+def _process_started(pid: int) -> str | None:
+    """Return when a process began, in clock ticks since boot (proc(5), field 22), or None."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return _is_running_elsewhere(pid)
+    return text.rpartition(")")[2].split()[19]
+
+
+def _is_running_elsewhere(pid: int) -> str | None:
+    """Answer for systems without /proc (macOS): the pid alone."""
+    if Path("/proc/self").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "running"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return plain
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

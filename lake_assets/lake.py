@@ -1,0 +1,387 @@
+"""Lake: one object that people import. It opens a lake and offers what the command line offers.
+
+from lake_assets import Lake
+
+lake = Lake.open("data/lake")
+upload = lake.upload_raw_data("receipts/", provider="icdar", dataset="sroie")
+lake.ingest(upload.id)
+lake.sql("select count(*) from icdar.sroie").fetchall()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lake_assets.contracts.names import DatasetName, check_name
+from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
+from lake_assets.errors import LakeError, LakeNotFound, StorageUnavailable, UploadsFailed
+from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
+from lake_assets.ingest.model import read_journal
+from lake_assets.intake.collect import Collected, collect
+from lake_assets.intake.manifest import Manifest
+from lake_assets.intake.model import ReadOptions
+from lake_assets.intake.uploads import State, Upload, created_by
+from lake_assets.layout import LakeLayout
+from lake_assets.query.duckdb import LakeSql
+from lake_assets.settings import LakeSettings, load_settings
+from lake_assets.storage.system_tables import PARTITIONS
+from lake_assets.stores import Stores, open_stores
+from lake_assets.upkeep.catalog import refresh_catalog
+from lake_assets.upkeep.checks import CHECKS, Check, CheckResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OnFiles = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadStatus:
+    """Where an upload is, and what became of it."""
+
+    upload: Upload
+    outcome: Outcome | None
+    """Counts, once it was prepared."""
+    error: str | None
+    """Why it failed, if it did."""
+    rows_read: int | None
+    """Rows read so far, while it is being ingested."""
+
+
+class Lake:
+    """One lake. Make it with ``Lake.open`` or ``Lake.init``; usable as a context manager."""
+
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
+
+    # -- opening
+
+    @classmethod
+    def init(cls, home: Path | str | None = None) -> Lake:
+        """Make a lake at ``home``, or open the one that is there; nothing is overwritten."""
+        settings = load_settings(home)
+        layout = LakeLayout(settings.home)
+        try:
+            layout.create()
+            _write_if_absent(layout.settings_file, _SETTINGS_TEXT)
+            _write_if_absent(layout.registry_file, _REGISTRY_TEXT)
+        except OSError as error:
+            raise StorageUnavailable(
+                f"cannot make a lake at {settings.home}: {error.strerror}", home=str(settings.home)
+            ) from error
+        return cls(open_stores(settings))
+
+    @classmethod
+    def open(cls, home: Path | str | None = None) -> Lake:
+        """Return the lake at ``home`` (default: ``LAKE_HOME``, else ``data/lake``).
+
+        Raises:
+            LakeNotFound: if there is none.
+            InvalidSettings: if lake.toml or a LAKE_* variable is wrong.
+        """
+        settings = load_settings(home)
+        if not LakeLayout(settings.home).registry_file.exists():
+            raise LakeNotFound(
+                f"there is no lake at {settings.home}; make one with `lake init {settings.home}`",
+                home=str(settings.home),
+            )
+        return cls(open_stores(settings))
+
+    @property
+    def settings(self) -> LakeSettings:
+        """Settings of this lake."""
+        return self.stores.settings
+
+    @property
+    def home(self) -> Path:
+        """Folder of this lake, absolute."""
+        return self.settings.home
+
+    def close(self) -> None:
+        """Close the catalog's connections."""
+        self.stores.tables.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- registry
+
+    @property
+    def registry(self) -> Registry:
+        """Providers and datasets, as config/schema.yaml has them now."""
+        return self.stores.registry()
+
+    def create_provider(self, provider: str) -> None:
+        """Add a provider to the registry.
+
+        Raises:
+            InvalidName, AlreadyExists.
+        """
+        update_registry(
+            self.stores.layout.registry_file, lambda registry: registry.with_provider(provider)
+        )
+
+    # -- uploads
+
+    def upload_raw_data(
+        self,
+        data_file: Path | str | pd.DataFrame | Any,
+        *,
+        provider: str,
+        dataset: str,
+        dataset_description: str = "",
+        variant: str = "",
+        tags: Sequence[str] = (),
+        create_provider: bool = False,
+        image_column: str | None = None,
+        label_from_folders: bool = False,
+        header: bool = True,
+        delimiter: str | None = None,
+        on_files: OnFiles | None = None,
+    ) -> Upload:
+        """Stage a delivery and return it; nothing is in the tables before ``ingest``.
+
+        Args:
+            data_file: A Parquet, CSV, TSV, JSONL, JSON or Arrow file (``.gz``/``.zst`` where the
+                format knows it), a folder of images or of such files, an archive of either, a
+                ``pandas.DataFrame`` or a ``pyarrow.Table``.
+            provider: Who delivers it; must be in the registry, or ``create_provider`` be true.
+            dataset: What it is; made when it is new.
+            dataset_description: Kept in the registry when the dataset is new or has none.
+            variant: Kind of delivery (``image``, ``mixed``…); kept with the upload.
+            tags: Kept with the upload and its images.
+            create_provider: Add the provider to the registry if it is missing.
+            image_column: Column that holds or names each row's image; None: found by content.
+            label_from_folders: Whether sub-folder names become a ``label`` column.
+            header: Whether CSV and TSV files begin with column names.
+            delimiter: Field separator of CSV files; None: found out.
+            on_files: Called with (files, bytes) copied so far.
+
+        Raises:
+            UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource: and
+                then nothing is left in staging.
+        """
+        name = DatasetName(provider, dataset)
+        contract = self._contract_for(name, dataset_description, create_provider)
+        for tag in tags:
+            check_name(tag, kind="tag")
+        options = ReadOptions(
+            image_column=image_column or contract.image_column,
+            label_from_folders=label_from_folders,
+            header=header,
+            delimiter=delimiter,
+        )
+        staging = self.stores.staging
+        upload_id, files_folder = staging.open_incoming()
+        try:
+            source = Path(data_file) if isinstance(data_file, str) else data_file
+            collected = collect(source, files_folder, options, progress=on_files)
+            self._register(name, contract, create_provider)
+            manifest = _manifest(upload_id, name, collected, dataset_description, variant, tags)
+            return staging.publish(manifest, collected.files)
+        except BaseException:
+            staging.discard_incoming(upload_id)
+            raise
+
+    def _contract_for(
+        self, name: DatasetName, description: str, create_provider: bool
+    ) -> DatasetContract:
+        """Return what the dataset promises, or will once this upload has made it."""
+        registry = self.registry
+        if not create_provider:
+            registry.require_provider(name.provider)
+        contract = registry.datasets.get(str(name), DatasetContract())
+        if description and not contract.description:
+            contract = contract.model_copy(update={"description": description})
+        return contract
+
+    def _register(
+        self, name: DatasetName, contract: DatasetContract, create_provider: bool
+    ) -> None:
+        """Put provider and dataset into the registry if they are not in it as they should be."""
+
+        def change(registry: Registry) -> Registry:
+            if create_provider and name.provider not in registry.providers:
+                registry = registry.with_provider(name.provider)
+            present = registry.datasets.get(str(name))
+            if present is None or (contract.description and not present.description):
+                registry = registry.with_dataset(name, contract)
+            return registry
+
+        registry = self.registry
+        if change(registry) is not registry:
+            update_registry(self.stores.layout.registry_file, change)
+
+    def uploads(self, *states: State, name: DatasetName | None = None) -> tuple[Upload, ...]:
+        """Return the uploads in ``states`` (all, if none is given), by time of upload."""
+        found = self.stores.staging.uploads(*states, name=name)
+        return tuple(sorted(found, key=lambda upload: upload.id))
+
+    def status(self, upload_id: str) -> UploadStatus:
+        """Return where an upload is and what became of it.
+
+        Raises:
+            UnknownUpload.
+        """
+        upload = self.stores.staging.find(upload_id)
+        journal = read_journal(upload)
+        error = upload.error()
+        lease = upload.lease() if upload.state is State.PROCESSING else None
+        return UploadStatus(
+            upload=upload,
+            outcome=journal.outcome if journal else None,
+            error=error["message"] if error else None,
+            rows_read=lease["rows_read"] if lease else None,
+        )
+
+    def retry(self, upload_id: str) -> Upload:
+        """Make a failed or cancelled upload pending again."""
+        return self.stores.staging.retry(upload_id)
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Take back an upload that is not being ingested yet."""
+        return self.stores.staging.cancel(upload_id)
+
+    # -- ingestion, in this process and without Dagster
+
+    def ingest(self, upload_id: str) -> Ingested:
+        """Ingest one pending upload in this process and return what became of it.
+
+        One that was ingested before is left alone. `lake process start` does the same in a
+        Dagster run, which the UI then shows.
+
+        Raises:
+            UploadsFailed: if it could not be ingested; its files are kept in ``failed/``.
+            UnknownUpload, DatasetBusy.
+        """
+        upload = self.stores.staging.find(upload_id)
+        request = Request(name=upload.name, upload_ids=frozenset({upload.id}))
+        return self._ingest(request)
+
+    def ingest_pending(self) -> tuple[Ingested, ...]:
+        """Ingest all pending uploads, dataset by dataset, in this process."""
+        return tuple(self._ingest(Request(name=name)) for name in self.datasets_with_work())
+
+    def rebuild(self, name: DatasetName) -> Ingested:
+        """Read all finished uploads of a dataset again and replace what the tables have of it."""
+        return self._ingest(Request(name=name, rebuild=True))
+
+    def datasets_with_work(self) -> tuple[DatasetName, ...]:
+        """Return the datasets that have pending uploads, or some that a dead process left."""
+        waiting = self.stores.staging.uploads(State.PENDING, State.PROCESSING)
+        return tuple(sorted({upload.name for upload in waiting}))
+
+    def _ingest(self, request: Request) -> Ingested:
+        done = ingest(self.stores, request)
+        if done.outcomes:
+            refresh_catalog(self.stores, [request.name])
+        if done.failures:
+            raise failed_uploads(done.failures)
+        return done
+
+    # -- looking
+
+    def sql(self, query: str, parameters: Sequence[object] | None = None) -> Any:
+        """Return the ``duckdb.DuckDBPyRelation`` that answers ``query``.
+
+        Tables are named ``provider.dataset``, ``lake.images``, ``lake.uploads`` and so on.
+
+        Raises:
+            QueryFailed.
+        """
+        return LakeSql(self.stores.tables, scratch=self.stores.layout.scratch).query(
+            query, parameters
+        )
+
+    def catalog(self) -> list[dict[str, Any]]:
+        """Return the catalog, one entry per dataset that exists, sorted by name."""
+        if not self.stores.tables.exists(PARTITIONS.name):
+            return []
+        rows: list[dict[str, Any]] = self.stores.tables.read(PARTITIONS.name).to_pylist()
+        return sorted(rows, key=lambda row: (row["provider"], row["dataset"], row["task"]))
+
+    def check(
+        self, names: Iterable[DatasetName] | None = None
+    ) -> list[tuple[DatasetName, Check, CheckResult]]:
+        """Run every check on these datasets (default: all) and return what they found."""
+        datasets = self.registry.dataset_names() if names is None else tuple(names)
+        return [
+            (name, check, check.rule(self.stores, name)) for name in datasets for check in CHECKS
+        ]
+
+
+def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
+    """Return the error that tells of uploads that failed, and what to do."""
+    listed = "; ".join(f"{item.upload_id}: {item.message}" for item in failures)
+    if all(item.will_retry for item in failures):
+        return StorageUnavailable(f"{len(failures)} upload(s) are pending again: {listed}")
+    return UploadsFailed(
+        f"{len(failures)} upload(s) failed: {listed}. Mend what is said and deliver again, or "
+        "`lake process retry ID`",
+        uploads=[item.upload_id for item in failures],
+    )
+
+
+def _manifest(
+    upload_id: str,
+    name: DatasetName,
+    collected: Collected,
+    description: str,
+    variant: str,
+    tags: Sequence[str],
+) -> Manifest:
+    return Manifest(
+        upload_id=upload_id,
+        name=name,
+        created_at=datetime.now(tz=UTC),
+        created_by=created_by(),
+        source=collected.source,
+        file_count=len(collected.files),
+        byte_count=sum(file.byte_count for file in collected.files),
+        description=description,
+        variant=variant,
+        tags=tuple(tags),
+        options=collected.options,
+        refused=collected.refused,
+        ignored=collected.ignored,
+    )
+
+
+def _write_if_absent(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        pass
+
+
+_REGISTRY_TEXT = """\
+# Providers and datasets of this lake. `lake config` edits it; so may you.
+providers: []
+datasets: {}
+"""
+
+_SETTINGS_TEXT = """\
+# Settings of this lake. A variable LAKE_<NAME> beats the value here. Shown are the defaults.
+# log_level = "info"              # debug, info, warning or error
+# workers = 2                     # processes that look at images; default: one per core
+# batch_size = 16384              # most rows in memory at once
+# batch_bytes = 67108864          # most bytes of them
+# max_image_pixels = 300000000    # larger images are rejected
+# busy_timeout_s = 600            # how long to wait for a dataset that is being ingested
+# rejected_share_limit = 0.05     # above it, the check rejected_share_is_small warns
+# ui_port = 3000
+"""

@@ -1,0 +1,151 @@
+"""SQL over every table of the lake, by DuckDB.
+
+A table is read from the Parquet files that PyIceberg plans for its present snapshot, so DuckDB
+pushes columns and filters down into them; only a table with delete files goes through PyIceberg's
+own scan. Invariant: one query sees one snapshot of each table that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lake_assets.errors import QueryFailed
+from lake_assets.storage.tables import IcebergTables
+
+
+def connect(*, scratch: Path, memory_limit: str | None = None) -> Any:
+    """Return an in-memory DuckDB connection that spills to ``scratch`` and speaks UTC."""
+    config = {"temp_directory": str(scratch), "autoinstall_known_extensions": "false"}
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    connection = duckdb.connect(config=config)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+_ABOUT_TABLES = ("information_schema.", "pg_catalog.", ".duckdb_", ".sqlite_master", ".__show")
+
+
+class LakeSql:
+    """Answers SQL in which the lake's tables are named ``provider.dataset`` or ``lake.images``."""
+
+    def __init__(self, tables: IcebergTables, *, scratch: Path) -> None:
+        self._tables = tables
+        self._scratch = scratch
+
+    def query(
+        self,
+        sql: str,
+        parameters: Sequence[object] | None = None,
+        *,
+        prune: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return a ``duckdb.DuckDBPyRelation`` (None for statements without a result).
+
+        Args:
+            sql: One statement; ``?`` stands for a parameter.
+            prune: Column → value. Files that can't hold such rows are not opened, in tables that
+                have these columns. It saves work; the statement must still say which rows it wants.
+
+        Raises:
+            QueryFailed: with DuckDB's message and, for an unknown table, those that exist.
+        """
+        connection = connect(scratch=self._scratch)
+        try:
+            self._register(connection, self._wanted(connection, sql), prune or {})
+            return connection.sql(sql, params=parameters)
+        except duckdb.Error as error:
+            raise QueryFailed(self._explain(str(error)), sql=sql) from None
+
+    def _wanted(self, connection: Any, sql: str) -> Iterable[str]:
+        """Return the lake's tables that ``sql`` names; all of them if it asks what there is."""
+        known = self._tables.names()
+        named = _tables_named(connection, sql)
+        if named is None:  # no SELECT: SHOW TABLES, DESCRIBE, CREATE … AS
+            return [name for name in known if name in sql.lower()] or known
+        if any(name.startswith(_ABOUT_TABLES) for name in named):
+            return known
+        return [name for name in known if name in named]
+
+    def _register(self, connection: Any, names: Iterable[str], prune: Mapping[str, str]) -> None:
+        for name in names:
+            table_schema = self._tables.schema(name)
+            known = set(table_schema.names) if table_schema is not None else set()
+            where = dict(prune) if known.issuperset(prune) else {}
+            schema, _, table = name.partition(".")
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            if self._tables.has_delete_files(name):
+                rows = self._tables.read(name)
+                connection.register(f"_scan_{schema}_{table}", rows)
+                source = f'"_scan_{schema}_{table}"'
+                columns = "*"
+            else:
+                source, columns = files_as_sql(
+                    connection, self._tables.data_files(name, where=where), table_schema
+                )
+            view = f'"{schema}"."{table}"'
+            connection.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
+
+    def _explain(self, message: str) -> str:
+        if "does not exist" in message and "Table" in message:
+            known = ", ".join(self._tables.names()) or "none yet"
+            return f"{message.splitlines()[0]} Tables of this lake: {known}."
+        return message
+
+
+def files_as_sql(connection: Any, files: Sequence[str], schema: Any) -> tuple[str, str]:
+    """Return (FROM item, select list) that read Parquet files as one table of ``schema``.
+
+    Columns that a file lacks, because it is older than they are, are null.
+    """
+    empty = connection.from_arrow(schema.empty_table())
+    types = {name: str(kind) for name, kind in zip(empty.columns, empty.types, strict=True)}
+    if not files:
+        nulls = ", ".join(f"NULL::{kind} AS {_quoted(name)}" for name, kind in types.items())
+        return f"(SELECT {nulls} WHERE false)", "*"
+    listed = ", ".join(_text(file) for file in files)
+    source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    present = set(connection.sql(f"SELECT * FROM {source} LIMIT 0").columns)
+    columns = ", ".join(
+        f"CAST({_quoted(name) if name in present else 'NULL'} AS {kind}) AS {_quoted(name)}"
+        for name, kind in types.items()
+    )
+    return source, columns
+
+
+def _tables_named(connection: Any, sql: str) -> frozenset[str] | None:
+    """Return ``schema.table`` of each table in a SELECT, lower case, or None for other statements.
+
+    From DuckDB's own parse tree; its ``get_table_names`` also binds, and fails on tables that
+    are not there yet.
+    """
+    (text,) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    tree = json.loads(text)
+    if tree["error"]:
+        return None
+    return frozenset(_base_tables(tree))
+
+
+def _base_tables(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _base_tables(item)
+    elif isinstance(node, dict):
+        if node.get("type") in ("BASE_TABLE", "SHOW_REF"):
+            yield f"{node['schema_name']}.{node['table_name']}".lower()
+        for item in node.values():
+            yield from _base_tables(item)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

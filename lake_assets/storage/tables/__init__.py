@@ -1,0 +1,17 @@
+"""Iceberg tables: parts are written first, then committed once."""
+
+from __future__ import annotations
+
+from lake_assets.storage.tables.model import Commit, Delivery, Part, TableFacts, TableSpec
+from lake_assets.storage.tables.parts import PartWriter
+from lake_assets.storage.tables.store import IcebergTables
+
+__all__ = [
+    "Commit",
+    "Delivery",
+    "IcebergTables",
+    "Part",
+    "PartWriter",
+    "TableFacts",
+    "TableSpec",
+]

@@ -1,0 +1,71 @@
+"""What a table store is asked for and answers: table specifications, parts, facts.
+
+A *part* is one Parquet file that lies in its table's data folder but that no snapshot names yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """A table as it should be when the first rows arrive."""
+
+    name: str
+    """``namespace.table``."""
+    schema: Any
+    """``pyarrow.Schema``; a field's ``doc`` metadata becomes the column's comment."""
+    partition_by: tuple[tuple[str, str], ...] = ()
+    """(transform, column) pairs; transforms: identity, year, month, day, hour."""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One Parquet file that waits to be committed. All its rows lie in one partition."""
+
+    path: str
+    """Absolute path."""
+    rows: int
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The parts that one upload brings to one table; ``key`` makes its commit repeatable."""
+
+    key: str
+    """The upload's id. A table takes in each key once."""
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What a commit did."""
+
+    table: str
+    keys: tuple[str, ...]
+    """Keys that this commit brought in."""
+    skipped: tuple[str, ...]
+    """Keys that the table had already."""
+    rows: int
+    snapshot_id: int | None
+    """None: there was nothing to commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFacts:
+    """A table's present state, from its metadata alone (no data file is opened)."""
+
+    name: str
+    location: str
+    rows: int
+    byte_count: int
+    file_count: int
+    snapshot_id: int | None
+    committed_at: datetime | None
+    columns: tuple[tuple[str, str, str], ...]
+    """(name, Iceberg type, comment)."""

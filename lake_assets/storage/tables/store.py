@@ -1,0 +1,370 @@
+"""The Iceberg table store. With its neighbours in this folder, the only importer of PyIceberg.
+
+Invariants: a delivery's key is in a table's snapshot summaries exactly when its rows are in the
+table; a commit adds all of its parts or none; a commit that is repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
+from pyiceberg.table import Table, Transaction
+from pyiceberg.transforms import parse_transform
+from sqlalchemy.exc import OperationalError
+
+from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome, UnknownTable
+from lake_assets.storage.tables.arrow_types import plain_schema
+from lake_assets.storage.tables.model import Commit, Delivery, TableFacts, TableSpec
+from lake_assets.storage.tables.parts import PartWriter
+
+KEYS_PROPERTY = "lake.upload-ids"
+"""Snapshot summary property: the keys that the snapshot brought, separated by commas."""
+_TRIES = 12
+_LOST_RACE = (CommitFailedException, TableAlreadyExistsError, OperationalError)
+
+
+class IcebergTables:
+    """Tables below one folder, named by a SQLite catalog.
+
+    Args:
+        warehouse: Folder of the tables; each lies in ``<namespace>/<table>``.
+        catalog_file: SQLite file; made when missing.
+    """
+
+    def __init__(self, warehouse: Path, catalog_file: Path) -> None:
+        self._warehouse = warehouse
+        self._catalog_file = catalog_file
+
+    @cached_property
+    def _catalog(self) -> SqlCatalog:
+        # A writer holds SQLite's lock for milliseconds; 30 s outlast any queue of them.
+        uri = f"sqlite:///{self._catalog_file}?timeout=30"
+        return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+
+    def close(self) -> None:
+        """Close the catalog's connections."""
+        if "_catalog" in self.__dict__:
+            self._catalog.close()
+            del self.__dict__["_catalog"]
+
+    # -- what is there
+
+    def names(self) -> tuple[str, ...]:
+        """Return all table names, sorted."""
+        found = []
+        for namespace in self._catalog.list_namespaces():
+            found += [".".join(name) for name in self._catalog.list_tables(namespace)]
+        return tuple(sorted(found))
+
+    def exists(self, table: str) -> bool:
+        """Return whether the catalog knows ``table``."""
+        return self._find(table) is not None
+
+    def schema(self, table: str) -> Any | None:
+        """Return the table's present ``pyarrow.Schema``, or None if there is no such table."""
+        found = self._find(table)
+        return None if found is None else _arrow_schema(found)
+
+    def partition_by(self, table: str) -> tuple[tuple[str, str], ...] | None:
+        """Return the (transform, column) pairs of ``table``'s spec, or None if there is none."""
+        found = self._find(table)
+        if found is None:
+            return None
+        names = {field.field_id: field.name for field in found.schema().fields}
+        return tuple((str(item.transform), names[item.source_id]) for item in found.spec().fields)
+
+    def facts(self, table: str) -> TableFacts:
+        """Return the state of ``table``.
+
+        Raises:
+            UnknownTable.
+        """
+        found = self._require(table)
+        snapshot = found.current_snapshot()
+        totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        return TableFacts(
+            name=table,
+            location=found.location(),
+            rows=int(totals.get("total-records", 0)),
+            byte_count=int(totals.get("total-files-size", 0)),
+            file_count=int(totals.get("total-data-files", 0)),
+            snapshot_id=snapshot.snapshot_id if snapshot else None,
+            committed_at=_instant(snapshot.timestamp_ms) if snapshot else None,
+            columns=tuple(
+                (field.name, str(field.field_type), field.doc or "")
+                for field in found.schema().fields
+            ),
+        )
+
+    def committed(self, table: str, keys: Sequence[str]) -> frozenset[str]:
+        """Return those of ``keys`` whose deliveries ``table`` has already."""
+        found = self._find(table)
+        return frozenset() if found is None else _keys_in(found) & frozenset(keys)
+
+    def data_files(self, table: str, *, where: dict[str, str] | None = None) -> tuple[str, ...]:
+        """Return the paths of the Parquet files that hold the table's rows now.
+
+        Args:
+            where: Column → value: leave out files that can't hold such rows.
+
+        Raises:
+            UnknownTable.
+            SchemaMismatch: if the table has delete files, so that its files hold more than it.
+        """
+        scan = self._require(table).scan(row_filter=_equal(where or {}))
+        tasks = list(scan.plan_files())
+        if any(task.delete_files for task in tasks):
+            raise SchemaMismatch(f"{table} has delete files; read it with `read`", table=table)
+        return tuple(task.file.file_path.removeprefix("file://") for task in tasks)
+
+    def has_delete_files(self, table: str) -> bool:
+        """Return whether some rows of the table's files are deleted."""
+        snapshot = self._require(table).current_snapshot()
+        totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+        return int(totals.get("total-delete-files", 0)) > 0
+
+    def read(
+        self,
+        table: str,
+        *,
+        where: dict[str, str] | None = None,
+        columns: tuple[str, ...] = ("*",),
+        limit: int | None = None,
+    ) -> Any:
+        """Return rows of ``table`` as a ``pyarrow.Table``.
+
+        Args:
+            where: Column → value that the rows have; None: all rows.
+            columns: Names of those to read.
+            limit: At most so many rows, any of them.
+
+        Raises:
+            UnknownTable.
+        """
+        scan = self._require(table).scan(
+            row_filter=_equal(where or {}), selected_fields=columns, limit=limit
+        )
+        rows = scan.to_arrow()
+        return rows.cast(plain_schema(rows.schema))
+
+    # -- writing
+
+    def part_writer(self, spec: TableSpec, *, stem: str) -> PartWriter:
+        """Return a writer of parts for ``spec``'s table, which need not exist yet."""
+        return PartWriter(self.data_folder(spec.name), stem=stem, partition_by=spec.partition_by)
+
+    def data_folder(self, table: str) -> Path:
+        """Return the folder of the table's Parquet files."""
+        return self._location(table) / "data"
+
+    def append_once(self, spec: TableSpec, deliveries: Sequence[Delivery]) -> Commit:
+        """Add all deliveries that the table lacks, in one commit; make or grow the table first.
+
+        A delivery whose key the table has is skipped, so repeating a call changes nothing.
+
+        Raises:
+            CommitConflict: when other writers won the race too often.
+            SchemaMismatch: when the parts cannot be columns of the table.
+            UnknownOutcome: when it could not be found out whether the commit happened.
+        """
+
+        def attempt() -> Commit:
+            table = self._find(spec.name)
+            known = _keys_in(table) if table else frozenset()
+            wanted = [item for item in deliveries if item.key not in known]
+            snapshot_id = self._append(table, spec, wanted) if wanted else None
+            return Commit(
+                table=spec.name,
+                keys=tuple(item.key for item in wanted),
+                skipped=tuple(item.key for item in deliveries if item.key in known),
+                rows=sum(part.rows for item in wanted for part in item.parts),
+                snapshot_id=snapshot_id,
+            )
+
+        return _retried(attempt, spec.name)
+
+    def replace(
+        self,
+        spec: TableSpec,
+        deliveries: Sequence[Delivery],
+        *,
+        where: Sequence[dict[str, str]] | None = None,
+    ) -> Commit:
+        """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
+
+        Args:
+            where: Rows to go: any of these column → value sets; None: all rows.
+        """
+
+        def attempt() -> Commit:
+            table = self._find(spec.name)
+            if table is None:
+                snapshot_id = self._append(None, spec, deliveries)
+            else:
+                snapshot_id = _overwrite(table, spec, deliveries, _any_of(where))
+            return Commit(
+                table=spec.name,
+                keys=tuple(item.key for item in deliveries),
+                skipped=(),
+                rows=sum(part.rows for item in deliveries for part in item.parts),
+                snapshot_id=snapshot_id,
+            )
+
+        return _retried(attempt, spec.name)
+
+    # -- inside
+
+    def _location(self, table: str) -> Path:
+        namespace, _, name = table.partition(".")
+        return self._warehouse / namespace / name
+
+    def _find(self, table: str) -> Table | None:
+        try:
+            return self._catalog.load_table(table)
+        except (NoSuchTableError, NoSuchNamespaceError):
+            return None
+
+    def _require(self, table: str) -> Table:
+        found = self._find(table)
+        if found is None:
+            known = ", ".join(self.names()) or "none yet"
+            raise UnknownTable(f"no table {table} (known: {known})", table=table)
+        return found
+
+    def _append(
+        self, table: Table | None, spec: TableSpec, deliveries: Sequence[Delivery]
+    ) -> int | None:
+        if table is None:
+            transaction = self._create(spec)
+        else:
+            transaction = table.transaction()
+            _grow(transaction, spec)
+        with transaction:
+            _add_parts(transaction, deliveries)
+        return _current_snapshot_id(self._require(spec.name))
+
+    def _create(self, spec: TableSpec) -> Transaction:
+        self._catalog.create_namespace_if_not_exists(spec.name.partition(".")[0])
+        transaction: Transaction = self._catalog.create_table_transaction(
+            spec.name,
+            spec.schema,
+            location=str(self._location(spec.name)),
+            properties={"comment": spec.description, "format-version": "2"},
+        )
+        if spec.partition_by:
+            with transaction.update_spec() as update:
+                for transform, column in spec.partition_by:
+                    name = column if transform == "identity" else f"{column}_{transform}"
+                    update.add_field(column, parse_transform(transform), name)
+        return transaction
+
+
+def _add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+    keys = ",".join(item.key for item in deliveries)
+    paths = [part.path for item in deliveries for part in item.parts]
+    # A delivery without rows still leaves its key: it must not be taken for one that never came.
+    # The check for duplicate files would read every manifest; the keys make it needless.
+    transaction.add_files(
+        paths, snapshot_properties={KEYS_PROPERTY: keys}, check_duplicate_files=False
+    )
+
+
+def _overwrite(
+    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
+) -> int | None:
+    with table.transaction() as transaction:
+        _grow(transaction, spec)
+        if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
+            transaction.delete(gone)
+        _add_parts(transaction, deliveries)
+    return _current_snapshot_id(table)
+
+
+def _grow(transaction: Transaction, spec: TableSpec) -> None:
+    """Add the columns, at any depth, that the table lacks; never drop or narrow one."""
+    try:
+        with transaction.update_schema() as update:
+            update.union_by_name(_without_required(spec.schema))
+    except (ValueError, TypeError) as error:
+        raise SchemaMismatch(
+            f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
+        ) from error
+
+
+def _without_required(schema: Any) -> Any:
+    """Iceberg can't add a required column to rows that lack it; those it has stay as they are."""
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def _arrow_schema(table: Table) -> Any:
+    return plain_schema(table.schema().as_arrow())
+
+
+def _keys_in(table: Table) -> frozenset[str]:
+    found: set[str] = set()
+    for snapshot in table.metadata.snapshots:
+        if snapshot.summary:
+            keys = snapshot.summary.additional_properties.get(KEYS_PROPERTY, "")
+            found.update(key for key in keys.split(",") if key)
+    return frozenset(found)
+
+
+def _current_snapshot_id(table: Table) -> int | None:
+    snapshot = table.current_snapshot()
+    return snapshot.snapshot_id if snapshot else None
+
+
+def _equal(values: dict[str, str]) -> BooleanExpression:
+    expression: BooleanExpression = AlwaysTrue()
+    for column, value in values.items():
+        # As PyIceberg documents it; its annotations name the fields of the model behind it.
+        expression = And(expression, EqualTo(column, value))  # type: ignore[call-arg, arg-type]
+    return expression
+
+
+def _any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
+    if where is None:
+        return AlwaysTrue()
+    expressions = [_equal(values) for values in where]
+    combined = expressions[0]
+    for expression in expressions[1:]:
+        combined = Or(combined, expression)
+    return combined
+
+
+def _retried(attempt: Callable[[], Commit], table: str) -> Commit:
+    for number in range(_TRIES):
+        try:
+            return attempt()
+        except _LOST_RACE as error:
+            last: Exception = error
+            time.sleep(random.uniform(0.5, 1.5) * min(0.05 * 2**number, 2.0))
+        except CommitStateUnknownException as error:
+            raise UnknownOutcome(
+                f"the commit to {table} may or may not have happened; running the same step again "
+                "finds out and finishes it",
+                table=table,
+            ) from error
+    raise CommitConflict(
+        f"{table}: other writers won the race {_TRIES} times; try again later", table=table
+    ) from last
+
+
+def _instant(timestamp_ms: int) -> datetime:
+    return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC)

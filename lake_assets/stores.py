@@ -1,0 +1,42 @@
+"""The places that a lake is made of, opened once and passed to everything that works on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lake_assets.contracts.registry import Registry, load_registry
+from lake_assets.intake.uploads import Staging
+from lake_assets.layout import LakeLayout
+from lake_assets.settings import LakeSettings
+from lake_assets.storage.shards import ShardStore
+from lake_assets.storage.tables import IcebergTables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Settings, paths and stores of one lake."""
+
+    settings: LakeSettings
+    layout: LakeLayout
+    staging: Staging
+    tables: IcebergTables
+    assets: ShardStore
+    thumbnails: ShardStore
+
+    def registry(self) -> Registry:
+        """Return the registry as it is now; people edit it while the lake runs."""
+        return load_registry(self.layout.registry_file)
+
+
+def open_stores(settings: LakeSettings) -> Stores:
+    """Return the stores of the lake in ``settings.home``; makes folders that are missing."""
+    layout = LakeLayout(settings.home)
+    layout.create()
+    return Stores(
+        settings=settings,
+        layout=layout,
+        staging=Staging(layout.staging),
+        tables=IcebergTables(layout.tables, layout.catalog_file),
+        assets=ShardStore(layout.assets),
+        thumbnails=ShardStore(layout.thumbnails),
+    )
