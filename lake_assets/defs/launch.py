@@ -2,3 +2,216 @@
 
 Runs made here are ordinary Dagster runs: the UI shows them like those that the sensor asked for.
 """
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.defs import progress
+from lake_assets.defs.partitions import datasets
+from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.ingest import FailedUpload, Outcome
+from lake_assets.ingest.model import outcome_from_plain
+from lake_assets.lake import Lake
+from lake_assets.storage.files import write_atomically
+from lake_assets.upkeep.catalog import refresh_catalog
+
+_JOB = "ingest_uploads"
+_STEP = "ingest_dataset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What one run of the main job did."""
+
+    name: DatasetName
+    run_id: str
+    success: bool
+    outcomes: tuple[Outcome, ...]
+    """Uploads that this run ingested."""
+    failures: tuple[FailedUpload, ...]
+    failed_checks: tuple[str, ...]
+    """Blocking checks that failed."""
+    error: str | None
+    """Why the run failed, if it did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundStart:
+    """A command that was started on its own."""
+
+    pid: int
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UiCommand:
+    """How to start the Dagster UI and daemon over a lake."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+
+
+def run_now(
+    lake: Lake,
+    *,
+    upload_ids: frozenset[str] | None,
+    names: Sequence[DatasetName],
+    rebuild: bool,
+    on_rows: Callable[[int], None],
+    on_wait: Callable[[str], None],
+) -> tuple[RunReport, ...]:
+    """Run the main job in this process for each dataset in turn and say what became of it.
+
+    Args:
+        upload_ids: Only these of the pending uploads; None: all.
+        names: Datasets to bring up to date.
+        rebuild: Read all their finished uploads again.
+        on_rows: Called with the rows read so far of the present dataset.
+        on_wait: Called with a dataset's name when another process is ingesting it.
+    """
+    from lake_assets.definitions import build_definitions
+
+    job = build_definitions(str(lake.home)).resolve_job_def(_JOB)
+    config = {"rebuild": rebuild, "upload_ids": sorted(upload_ids or ())}
+    with lake_instance(lake) as instance, _reporting(on_rows, on_wait):
+        close_dead_runs(instance)
+        instance.add_dynamic_partitions(str(datasets.name), [str(name) for name in names])
+        return tuple(_run(lake, instance, job, name, config) for name in names)
+
+
+def _run(
+    lake: Lake,
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    name: DatasetName,
+    config: Mapping[str, object],
+) -> RunReport:
+    result = job.execute_in_process(
+        partition_key=str(name),
+        instance=instance,
+        run_config={"ops": {_STEP: {"config": config}}},
+        tags={"lake/started_by": "lake process start"},
+        raise_on_error=False,
+    )
+    outcomes = _outcomes(result)
+    if outcomes and not result.success:
+        # The uploads that are in the tables belong in the catalog, whatever became of the others.
+        refresh_catalog(lake.stores, [name])
+    failure = _failure(result)
+    return RunReport(
+        name=name,
+        run_id=result.run_id,
+        success=result.success,
+        outcomes=outcomes,
+        failures=_failures(failure),
+        failed_checks=tuple(
+            check.check_name
+            for check in result.get_asset_check_evaluations()
+            if check.blocking and not check.passed
+        ),
+        error=failure.message if failure else None,
+    )
+
+
+@contextmanager
+def lake_instance(lake: Lake) -> Iterator[dg.DagsterInstance]:
+    """Give the lake's own Dagster instance, which the UI and the daemon share."""
+    with dg.DagsterInstance.from_config(str(prepare_dagster_home(lake))) as instance:
+        yield instance
+
+
+def prepare_dagster_home(lake: Lake) -> Path:
+    """Return the lake's DAGSTER_HOME; its dagster.yaml is written if it is not there."""
+    home = lake.stores.layout.dagster
+    target = home / "dagster.yaml"
+    if not target.exists():
+        template = files("lake_assets.defs").joinpath("instance.yaml")
+        write_atomically(target, template.read_bytes())
+    return home
+
+
+def start_in_background(lake: Lake, arguments: tuple[str, ...]) -> BackgroundStart:
+    """Start ``lake --home … ARGUMENTS`` on its own; it outlives this process.
+
+    Its output goes to a log below the lake's ``logs`` folder.
+    """
+    log = lake.stores.layout.logs / f"process-{datetime.now(tz=UTC):%Y%m%dT%H%M%S%fZ}.log"
+    command = [sys.executable, "-m", "lake_assets.cli.main", "--home", str(lake.home), *arguments]
+    with log.open("xb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return BackgroundStart(pid=process.pid, log=log)
+
+
+def ui_command(lake: Lake, *, port: int) -> UiCommand:
+    """Return the command that serves UI and daemon over ``lake`` on 127.0.0.1.
+
+    The UI has no login of its own, so it is bound to this machine.
+    """
+    home = prepare_dagster_home(lake)
+    arguments = [
+        sys.executable, "-m", "dagster", "dev", "--python-module", "lake_assets.definitions",
+        "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    environment = {"DAGSTER_HOME": str(home), "LAKE_HOME": str(lake.home)}
+    return UiCommand(arguments=arguments, environment={**os.environ, **environment})
+
+
+@contextmanager
+def _reporting(on_rows: Callable[[int], None], on_wait: Callable[[str], None]) -> Iterator[None]:
+    tokens = (progress.on_rows.set(on_rows), progress.on_wait.set(on_wait))
+    try:
+        yield
+    finally:
+        progress.on_rows.reset(tokens[0])
+        progress.on_wait.reset(tokens[1])
+
+
+def _outcomes(result: dg.ExecuteInProcessResult) -> tuple[Outcome, ...]:
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == dg.AssetKey("raw"):
+            uploads: Any = event.materialization.metadata["uploads"].value
+            return tuple(outcome_from_plain(item) for item in uploads)
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    message: str
+    metadata: Mapping[str, Any]
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> _Failure | None:
+    """Return the first step's failure, in its own words."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            said = data.user_failure_data
+            if said is not None:
+                return _Failure(said.description or "", said.metadata)
+            return _Failure(data.error_display_string, {})
+    return None
+
+
+def _failures(failure: _Failure | None) -> tuple[FailedUpload, ...]:
+    if failure is None or "failures" not in failure.metadata:
+        return ()
+    return tuple(FailedUpload(**item) for item in failure.metadata["failures"].value)

@@ -80,12 +80,16 @@ def read_journal(upload: Upload) -> PreparedUpload | None:
     if not path.exists():
         return None
     plain = json.loads(path.read_text())
-    outcome = plain["outcome"]
-    files = tuple(DataFile(**item) for item in outcome.pop("data_files"))
     parts: dict[Asset, tuple[Part, ...]] = {
         asset: tuple(Part(**item) for item in plain["parts"][asset]) for asset in COMMIT_ORDER
     }
-    return PreparedUpload(upload=upload, outcome=Outcome(**outcome, data_files=files), parts=parts)
+    return PreparedUpload(upload=upload, outcome=outcome_from_plain(plain["outcome"]), parts=parts)
+
+
+def outcome_from_plain(plain: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that ``dataclasses.asdict`` made ``plain`` of."""
+    files = tuple(DataFile(**item) for item in plain["data_files"])
+    return Outcome(**{**plain, "data_files": files})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

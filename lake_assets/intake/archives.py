@@ -13,24 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lake_assets.intake.archive_members import (
-    Member,
-    Meter,
-    Refusal,
-    kind_by_content,
-    tar_members,
-    zip_members,
-)
+from lake_assets.intake.archive_members import Member, Meter, Refusal, kind_by_content
+from lake_assets.intake.file_names import printable, unusable_because
 from lake_assets.intake.formats import is_junk
 from lake_assets.intake.model import RefusedFile
-from lake_assets.storage.files import (
-    CopiedFile,
-    new_file,
-    printable,
-    source_errors,
-    storage_errors,
-    unusable_because,
-)
+from lake_assets.intake.tar_members import tar_members
+from lake_assets.intake.zip_members import zip_members
+from lake_assets.storage.files import CopiedFile, new_file, source_errors, storage_errors
 
 ARCHIVE_SUFFIXES = (
     ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip",
@@ -177,7 +166,7 @@ def _leads_outside(name: str) -> Refusal | None:
 
 
 def _unusable(name: str) -> Refusal | None:
-    reason = unusable_because(name) if name else "empty"
+    reason = unusable_because(name) if name else "is empty"
     if reason is None and "\\" in name:
         reason = "holds a backslash, which would be a folder on Windows"
     return None if reason is None else Refusal("member_name_is_usable", reason)

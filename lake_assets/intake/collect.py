@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
 from lake_assets.intake.archives import ArchiveLimits, extract, is_archive
+from lake_assets.intake.file_names import unusable_because
 from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable, walk
 from lake_assets.intake.frames import FRAME_NAME, as_table, write_frame
 from lake_assets.intake.image_columns import referenced_name
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 from lake_assets.intake.references import Neighbourhood, references, with_image_column
 from lake_assets.intake.staged_folder import Progress, StagedFolder, role_of
-from lake_assets.storage.files import source_errors, unusable_because
+from lake_assets.storage.files import source_errors
 
 UNDERSTOOD = (
     "Understood are images (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC), Parquet, CSV, TSV, JSON, "
@@ -111,7 +112,10 @@ def _take(source: Any, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
             f"A {type(source).__name__} cannot be delivered. Give a path, a pandas DataFrame or a "
             "pyarrow Table."
         )
-    path = Path(source).expanduser().absolute()
+    path = Path(source).absolute()
+    with source_errors(path):  # a folder on the way there may be closed to this user
+        if not path.exists():
+            raise InvalidRequest(f"There is no such file or folder: {path}.", path=str(path))
     return _take_folder(path, staged) if path.is_dir() else _take_file(path, staged, limits)
 
 
@@ -121,8 +125,6 @@ def _take_table(table: pa.Table, described: str, staged: StagedFolder) -> _Origi
 
 
 def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
-    if not path.exists():
-        raise InvalidRequest(f"There is no such file or folder: {path}.", path=str(path))
     if not path.is_file():
         raise UnsupportedFormat(f"{path} is neither a file nor a folder.", path=str(path))
     with source_errors(path):
@@ -130,7 +132,7 @@ def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Orig
     if archive:
         return _take_archive(path, staged, limits)
     if reason := unusable_because(path.name):
-        raise InvalidRequest(f"Rename {path.name!r}: its name is {reason}.", path=str(path))
+        raise InvalidRequest(f"Rename {path.name!r}: its name {reason}.", path=str(path))
     # Before it is copied: it may be a disk image of a terabyte.
     if role_of(path) == "other":
         raise UnsupportedFormat(f"{path} is not understood. {UNDERSTOOD}", path=str(path))

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake_assets.intake.file_names import printable, unusable_because
 from lake_assets.intake.formats import is_junk
 from lake_assets.intake.model import RefusedFile
-from lake_assets.storage.files import printable, source_errors, unusable_because
+from lake_assets.storage.files import source_errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ Invariant: every file noted here lies in the folder with the size and hash that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from lake_assets.intake.formats import data_format, image_extension_of, looks_like_image_name
@@ -26,6 +27,7 @@ Progress = Callable[[int, int], None]
 
 # Waiting for the disk in parallel: file systems commit many files at once.
 _SYNC_THREADS = 16
+_SYNC_SLICE = 4096
 _HEAD_BYTES = 64
 
 
@@ -72,10 +74,20 @@ class StagedFolder:
     def sync(self) -> None:
         """Return once every file, and then every folder, has reached the disk."""
         parents = (parent for file in self.files for parent in PurePosixPath(file.name).parents)
+        folders = dict.fromkeys(parents)
         with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-            # Through list, so that the first error is raised here.
-            list(pool.map(fsync_file, (self.path / file.name for file in self.files)))
-            list(pool.map(fsync_folder, (self.path / name for name in dict.fromkeys(parents))))
+            _for_all(pool, fsync_file, (self.path / file.name for file in self.files))
+            _for_all(pool, fsync_folder, (self.path / name for name in folders))
+
+
+def _for_all(
+    pool: ThreadPoolExecutor, action: Callable[[Path], None], paths: Iterator[Path]
+) -> None:
+    """Return once the action was done on every path; raise its first error."""
+    # In slices, because a pool queues all that it is given, and 10 million paths fill the memory.
+    while some := list(islice(paths, _SYNC_SLICE)):
+        for _ in pool.map(action, some):
+            pass
 
 
 def role_of(path: Path) -> Role:

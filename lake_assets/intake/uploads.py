@@ -114,7 +114,7 @@ class Staging:
         upload_id = str(ULID())
         files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
         files_folder.mkdir(parents=True)
-        _write_json(files_folder.parent / LEASE_FILE, _signature())
+        _write_json(files_folder.parent / LEASE_FILE, signature())
         return upload_id, files_folder
 
     def discard_incoming(self, upload_id: str) -> None:
@@ -143,7 +143,7 @@ class Staging:
         dead = []
         for folder in sorted((self._root / State.INCOMING).iterdir()):
             lease = _read_json(folder / LEASE_FILE)
-            if lease and lease["host"] == socket.gethostname() and not _is_alive(lease):
+            if lease and is_dead(lease):
                 remove_tree(folder)
                 dead.append(folder.name)
         return tuple(dead)
@@ -182,6 +182,10 @@ class Staging:
         manifest = parse_manifest(text, where=str(folder / MANIFEST_FILE))
         return Upload(manifest=manifest, state=state, folder=folder)
 
+    def abandoned(self) -> tuple[Upload, ...]:
+        """Return claimed uploads whose process is known to have died on this host."""
+        return tuple(upload for upload in self.uploads(State.PROCESSING) if _is_abandoned(upload))
+
     # -- moving on
 
     def claim(self, upload: Upload, *, run_id: str) -> Upload | None:
@@ -193,7 +197,7 @@ class Staging:
 
     def report_progress(self, upload: Upload, *, run_id: str, rows: int) -> None:
         """Say who works on a claimed upload and how far they are; ``process status`` shows it."""
-        lease = {**_signature(), "run_id": run_id, "rows_read": rows}
+        lease = {**signature(), "run_id": run_id, "rows_read": rows}
         _write_json(upload.folder / LEASE_FILE, lease)
 
     def finish(self, upload: Upload) -> Upload | None:
@@ -266,7 +270,8 @@ def _checked(upload_id: str) -> str:
         ) from None
 
 
-def _signature() -> dict[str, Any]:
+def signature() -> dict[str, Any]:
+    """Return what tells this process from all others: host, pid and when it began."""
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
@@ -276,10 +281,16 @@ def _signature() -> dict[str, Any]:
     }
 
 
-def _is_alive(lease: dict[str, Any]) -> bool:
-    """Return whether the process that signed ``lease`` still runs; a pid may be used again."""
+def is_dead(lease: dict[str, Any]) -> bool:
+    """Return whether the process that signed ``lease`` ran on this host and has ended."""
+    # A pid may be used again: it is the same process only if it began at the same time.
     started = _process_started(lease["pid"])
-    return started is not None and started == lease["process_started"]
+    return lease["host"] == socket.gethostname() and started != lease["process_started"]
+
+
+def _is_abandoned(upload: Upload) -> bool:
+    lease = upload.lease()
+    return lease is not None and is_dead(lease)
 
 
 def _process_started(pid: int) -> str | None:

@@ -66,7 +66,8 @@ class Engine(Protocol):
             items: Anything to iterate over, in the caller's thread.
 
         Raises:
-            Exception: what ``function`` or ``items`` raises, after the results before it.
+            Exception: what ``function`` raises, after the results before it; what ``items`` raises,
+                at once, so that results of items taken before may be missing.
         """
         ...
 

@@ -44,10 +44,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow's plugins parse hostile bytes with plain Python, and let through what that raises: these are
-# the types that Pillow documents, that fuzzing of the formats below brought up, or that follow from
-# how the plugins are written. The first group mostly says that bytes are missing or wrong, the
-# second that Pillow cannot cope. They are caught around Pillow's calls only, never around our own.
+# Pillow's plugins parse hostile bytes with plain Python, and let through what that raises: these
+# types are documented, came up in fuzzing the formats below, or follow from how the plugins are
+# written. The first group mostly says that bytes are missing or wrong, the second that Pillow
+# cannot cope. They are caught around Pillow's calls only, never around our own.
 _DAMAGE = (OSError, EOFError, SyntaxError, struct.error, zlib.error, IndexError)
 _CONFUSION = (
     ValueError,

@@ -56,6 +56,7 @@ _DESCRIPTIVE_TAGS = (
     ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 )
+_EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,13 +316,13 @@ def _exif(image: Image.Image) -> bytes:
 
 def _exif_of_tiff(image: TiffImageFile) -> bytes:
     delivered, kept = image.getexif(), Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if tag in delivered:
-            kept[tag] = delivered[tag]
-    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if values := delivered.get_ifd(part):
+    tags = {int(tag): delivered[tag] for tag in _DESCRIPTIVE_TAGS if tag in delivered}
+    parts = {part: delivered.get_ifd(part) for part in _EXIF_PARTS}
+    kept.update(tags)
+    for part, values in parts.items():
+        if values:
             kept.get_ifd(part).update(values)
-    return kept.tobytes() if len(kept) or kept.get_ifd(ExifTags.IFD.Exif) else b""
+    return kept.tobytes() if tags or any(parts.values()) else b""
 
 
 def _without_turn(exif: bytes) -> bytes:

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import stat
-import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,10 +21,6 @@ from uuid import uuid4
 from lake_assets.errors import AlreadyExists, StorageUnavailable, UnreadableSource
 
 BLOCK_BYTES = 2**20
-MAX_COMPONENT_BYTES = 255
-"""Longest file or folder name on ext4, XFS, APFS and NTFS."""
-MAX_NAME_BYTES = 1024
-"""Longest relative path: an S3 key has no more, and trees this shallow are safe to recurse into."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CANNOT_LINK = frozenset(
@@ -195,29 +190,6 @@ def remove_tree(path: Path) -> None:
         while os.path.lexists(path):
             with suppress(FileNotFoundError):
                 shutil.rmtree(path)
-
-
-def unusable_because(name: str) -> str | None:
-    """Return why a relative path cannot be kept on every storage, or None if it can.
-
-    Args:
-        name: POSIX path; undecodable bytes are lone surrogates, as ``os.listdir`` gives them.
-    """
-    if any("\ud800" <= char <= "\udfff" for char in name):
-        return "not valid UTF-8"
-    # Line and paragraph separators too: lists of files are one name per line.
-    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-        return "holds a control character or a line break"
-    if any(len(part.encode()) > MAX_COMPONENT_BYTES for part in name.split("/")):
-        return f"a part is longer than {MAX_COMPONENT_BYTES} bytes"
-    if len(name.encode()) > MAX_NAME_BYTES:
-        return f"longer than {MAX_NAME_BYTES} bytes"
-    return None
-
-
-def printable(name: str) -> str:
-    """Return a name as valid UTF-8, with ``\\udcff`` for each byte that was not."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 import hashlib
 import io
 import random
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -147,9 +149,6 @@ def test_16_bits_of_grey_are_scaled_down_as_such(dtype):
 
 
 def png_of_16_bit_colour() -> bytes:
-    import struct
-    import zlib
-
     def chunk(kind: bytes, body: bytes) -> bytes:
         crc = zlib.crc32(kind + body).to_bytes(4, "big")
         return len(body).to_bytes(4, "big") + kind + body + crc
@@ -162,7 +161,8 @@ def png_of_16_bit_colour() -> bytes:
 
 AS_DELIVERED = {
     "JPEG": encoded(picture(), "JPEG"),
-    "noise, which no format shrinks": encoded(noise(), "PNG"),
+    "16-bit grey in a PNG as small as ours": encoded(picture(mode="I;16"), "PNG", optimize=True),
+    "lossless WebP": encoded(picture(), "WEBP", lossless=True),
     "CMYK": encoded(picture(mode="CMYK"), "TIFF"),
     "floats": encoded(picture(mode="F"), "TIFF"),
     "32 bits": encoded(picture(mode="I"), "TIFF"),
@@ -172,7 +172,7 @@ AS_DELIVERED = {
 
 @pytest.mark.parametrize("data", AS_DELIVERED.values(), ids=AS_DELIVERED)
 def test_lossless_keeps_the_file_where_nothing_is_won_or_something_lost(data):
-    assert store(data, "lossless").data in (data, store(data, "original").data)
+    assert store(data, "lossless") == store(data, "original")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
@@ -221,12 +221,12 @@ def test_a_longer_side_is_scaled_down(kind, policy, size_px, side_px, expected_p
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("policy", "side_px"), [("webp:100", None), ("jpeg:95", 100)])
-def test_orientation_is_baked_in(kind, orientation, policy, side_px):
+@pytest.mark.parametrize("policy", ["webp:100", "jpeg:95", "lossless"])
+def test_orientation_is_baked_in(kind, orientation, policy):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     data = encoded(picture(640, 480), kind, exif=exif, lossless=True)
-    stored = store(data, policy, side_px)
+    stored = store(data, policy, 200)
     upright = ImageOps.exif_transpose(opened(data)).convert("L")
     after = opened(stored.data)
     assert after.getexif().get(ORIENTATION, 1) == 1
@@ -248,8 +248,7 @@ def camera_exif() -> Image.Exif:
     ("policy", "side_px"), [("jpeg:85", 50), ("webp:80", 50), ("lossless", 50)]
 )
 def test_profile_and_other_exif_survive(kind, policy, side_px):
-    exif = camera_exif().tobytes() if kind != "TIFF" else camera_exif()
-    data = encoded(picture(), kind, exif=exif, icc_profile=SRGB)
+    data = encoded(picture(), kind, exif=camera_exif().tobytes(), icc_profile=SRGB)
     after = opened(store(data, policy, side_px).data)
     assert after.info["icc_profile"] == SRGB
     assert after.getexif()[ExifTags.Base.Make] == "Lake"

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.normal_types import normal_column, normal_type
@@ -24,6 +23,7 @@ from lake_assets.intake.readers.source import (
     DataFile,
     Limits,
     check_columns,
+    check_fields,
     cut,
     keep_rows,
     numbers_of,
@@ -104,17 +104,9 @@ def _column_types(file: DataFile, schema: pa.Schema) -> dict[str, pa.DataType]:
     """Return the lake's type of each column that holds values at all."""
     check_columns(schema.names, file.name)
     for field in schema:
-        _check_fields(file, field.type, field.name)
+        check_fields(field.type, field.name, file.name)
     kinds = {f.name: normal_type(f.type, column=f.name, file=file.name) for f in schema}
     return {name: kind for name, kind in kinds.items() if kind is not None}
-
-
-def _check_fields(file: DataFile, kind: pa.DataType, path: str) -> None:
-    if pa.types.is_struct(kind):
-        check_columns([field.name for field in kind], file.name, where=path)
-    if pa.types.is_nested(kind):
-        for i in range(kind.num_fields):
-            _check_fields(file, kind.field(i).type, f"{path}.{kind.field(i).name}")
 
 
 def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: int) -> Chunk:

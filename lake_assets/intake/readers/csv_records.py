@@ -15,21 +15,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lake_assets.intake.readers.source import Limits
+from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.source import DataFile, broken_row
 from lake_assets.intake.readers.text import MAX_RECORD_CHARS, blocks_of, is_valid
 
 _DELIMITERS = ",;|\t"
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A record without usable fields, and the sentence that it breaks."""
-
-    number: int
-    rule: str
-    expected: str
-    actual: str
-    text: str
 
 
 @dataclass(slots=True)
@@ -40,7 +30,7 @@ class Block:
     fields: list[list[str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     """The raw text of each entry in ``fields``."""
-    broken: list[Broken] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -70,22 +60,23 @@ class Feed:
         self._back.extendleft(reversed(lines))
 
 
-def record_blocks(feed: Feed, *, delimiter: str, width: int, limits: Limits) -> Iterator[Block]:
+def record_blocks(feed: Feed, file: DataFile, *, delimiter: str, width: int) -> Iterator[Block]:
     """Yield all records in blocks of about the limits; empty lines are no records.
 
     Args:
         feed: The file's lines after its header, with their ends.
+        file: Names the rejected rows, and sets the limits of a block.
         delimiter: One character.
         width: How many fields a record has.
-        limits: Rows and characters per block.
     """
     number = 0
-    for lines in blocks_of(feed, limits):
+    _allow_long_fields()
+    for lines in blocks_of(feed, file.limits):
         block = _plain_block(lines, delimiter, width, number)
         if block is None:
-            block = _checked(_records(feed, lines, delimiter), width, number)
+            block = _checked(_records(feed, lines, delimiter), file.name, width, number)
         yield block
-        number += len(block.fields) + len(block.broken)
+        number += len(block.fields) + len(block.rejected)
 
 
 def next_record(feed: Feed, delimiter: str) -> Record | None:
@@ -94,8 +85,6 @@ def next_record(feed: Feed, delimiter: str) -> Record | None:
     Where quotes do not add up, only the line with the opening one is given up: the rest is put
     back, because usually the lines after it are fine.
     """
-    # The parser's limit is one for the process; it is only ever raised.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
     taken: list[str] = []
     reader = csv.reader(_noting(feed, taken), delimiter=delimiter, strict=True)
     try:
@@ -112,6 +101,7 @@ def likely_delimiter(lines: Sequence[str]) -> str:
     The first record must have it; then the one wins by which most records have as many fields as
     the first. A comma if none does.
     """
+    _allow_long_fields()
     scores = {delimiter: _score(lines, delimiter) for delimiter in _DELIMITERS}
     return max(scores, key=lambda delimiter: scores[delimiter])
 
@@ -122,6 +112,11 @@ def quoted_empties(text: str, delimiter: str) -> list[int]:
     pattern = rf'("(?:[^"]|"")*"|[^{escaped}]*)(?:{escaped}|$)'
     fields = re.findall(pattern, text.rstrip("\r\n"))
     return [i for i, value in enumerate(fields) if value == '""']
+
+
+def _allow_long_fields() -> None:
+    # The parser's limit is one for the process; it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
 
 
 def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
@@ -156,15 +151,15 @@ def _records(feed: Feed, lines: list[str], delimiter: str) -> Iterator[Record]:
         yield record
 
 
-def _checked(records: Iterable[Record], width: int, number: int) -> Block:
+def _checked(records: Iterable[Record], file: str, width: int, number: int) -> Block:
     block = Block()
     numbers: list[int] = []
     for record in records:
         if record.fields == []:
             continue
-        broken = _broken(record, width, number)
-        if broken is not None:
-            block.broken.append(broken)
+        rejected = _rejected(record, file, width, number)
+        if rejected is not None:
+            block.rejected.append(rejected)
         else:
             numbers.append(number)
             block.fields.append(record.fields or [])
@@ -174,19 +169,20 @@ def _checked(records: Iterable[Record], width: int, number: int) -> Block:
     return block
 
 
-def _broken(record: Record, width: int, number: int) -> Broken | None:
-    text = record.text
-    if not is_valid(text):
-        return Broken(number, "line_is_valid_utf8", "UTF-8 text", "other bytes", text)
-    if "\0" in text:
-        return Broken(number, "line_has_no_nul_characters", "text", "a NUL character", text)
-    if record.fields is None:
-        expected = "quotes that are closed, and doubled inside"
-        return Broken(number, "line_is_valid_csv", expected, record.problem, text)
-    if len(record.fields) != width:
+def _rejected(record: Record, file: str, width: int, number: int) -> RejectedRow | None:
+    if not is_valid(record.text):
+        rule, expected, actual = "line_is_valid_utf8", "UTF-8 text", "other bytes"
+    elif "\0" in record.text:
+        rule, expected, actual = "line_has_no_nul_characters", "text", "a NUL character"
+    elif record.fields is None:
+        rule, expected = "line_is_valid_csv", "quotes that are closed, and doubled inside"
+        actual = record.problem
+    elif len(record.fields) != width:
         rule = "row_has_as_many_fields_as_the_header"
-        return Broken(number, rule, f"{width} fields", f"{len(record.fields)} fields", text)
-    return None
+        expected, actual = f"{width} fields", f"{len(record.fields)} fields"
+    else:
+        return None
+    return broken_row(file, number, rule, expected=expected, actual=actual, text=record.text)
 
 
 def _score(lines: Sequence[str], delimiter: str) -> tuple[bool, float, int]:

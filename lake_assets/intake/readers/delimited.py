@@ -19,14 +19,13 @@ from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.csv_records import (
     Block,
-    Broken,
     Feed,
     likely_delimiter,
     next_record,
     quoted_empties,
     record_blocks,
 )
-from lake_assets.intake.readers.row_json import readable, row_json, text_json
+from lake_assets.intake.readers.row_json import readable, row_json
 from lake_assets.intake.readers.source import (
     Chunk,
     DataFile,
@@ -95,7 +94,7 @@ def _open(file: DataFile) -> Iterator[tuple[_Layout, Iterator[Block]]]:
         delimiter = _delimiter(file, feed)
         layout = _Layout(_names(file, feed, delimiter), delimiter)
         width = len(layout.names)
-        yield layout, record_blocks(feed, delimiter=delimiter, width=width, limits=file.limits)
+        yield layout, record_blocks(feed, file, delimiter=delimiter, width=width)
 
 
 def _delimiter(file: DataFile, feed: Feed) -> str:
@@ -160,23 +159,11 @@ def _chunk(file: DataFile, layout: _Layout, kinds: dict[str, pa.DataType], block
     problems = {i: problem for column in parsed.values() for i, problem in column.misfits.items()}
     rows = table_of({name: column.values for name, column in parsed.items()}, len(block.fields))
     kept = [i for i in range(len(block.fields)) if i not in problems]
-    rejected = [_rejected(file, broken) for broken in block.broken]
-    rejected += [_misfit(file, layout, block, i, problem) for i, problem in problems.items()]
+    misfits = [_misfit(file, layout, block, i, problem) for i, problem in problems.items()]
     return Chunk(
         rows=keep_rows(rows, kept) if problems else rows,
         numbers=numbers_of(block.numbers[i] for i in kept),
-        rejected=tuple(sorted(rejected, key=lambda row: row.row or 0)),
-    )
-
-
-def _rejected(file: DataFile, broken: Broken) -> RejectedRow:
-    return RejectedRow(
-        file=file.name,
-        row=broken.number,
-        rule=broken.rule,
-        expected=broken.expected,
-        actual=broken.actual,
-        row_json=text_json(broken.text),
+        rejected=tuple(sorted(block.rejected + misfits, key=lambda row: row.row or 0)),
     )
 
 

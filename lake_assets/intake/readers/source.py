@@ -17,7 +17,7 @@ import pyarrow as pa
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
-from lake_assets.intake.readers.row_json import readable
+from lake_assets.intake.readers.row_json import readable, text_json
 from lake_assets.intake.readers.values import DoesNotFit
 
 OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
@@ -107,12 +107,19 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "") -> None:
         )
 
 
+def check_fields(kind: pa.DataType, path: str, file: str) -> None:
+    """Refuse the field names of structs, at any depth, that ``check_columns`` would refuse."""
+    if pa.types.is_struct(kind):
+        check_columns([field.name for field in kind], file, where=path)
+    if pa.types.is_nested(kind):
+        for i in range(kind.num_fields):
+            check_fields(kind.field(i).type, f"{path}.{kind.field(i).name}", file)
+
+
 def table_of(columns: dict[str, Any], row_count: int) -> pa.Table:
     """Return a table of these columns that knows its number of rows even if it has no column."""
-    empty = pa.table({"": pa.nulls(row_count)}).select([])
-    for name, values in columns.items():
-        empty = empty.append_column(name, values)
-    return empty
+    table = pa.table({"": pa.nulls(row_count)} | columns)
+    return table.select(list(columns))
 
 
 def numbers_of(numbers: Iterable[int]) -> pa.Int64Array:
@@ -126,6 +133,20 @@ def keep_rows(rows: pa.Table, kept: Sequence[int]) -> pa.Table:
     if not rows.column_names:
         return table_of({}, len(kept))
     return rows.take(pa.array(kept, pa.int64()))
+
+
+def broken_row(
+    file: str, number: int, rule: str, *, expected: str, actual: str, text: str
+) -> RejectedRow:
+    """Return the rejection of a record that did not parse, with its raw text."""
+    return RejectedRow(
+        file=file,
+        row=number,
+        rule=rule,
+        expected=expected,
+        actual=readable(actual),
+        row_json=text_json(text),
+    )
 
 
 def misfit_row(file: str, number: int, problem: DoesNotFit, row: str) -> RejectedRow:

@@ -1,0 +1,45 @@
+"""What Dagster loads: the lake's assets, checks, jobs and sensors, wired to one lake's stores."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from lake_assets.defs.catalog.assets import catalog
+from lake_assets.defs.ingestion.assets import ingest_dataset, staged_uploads
+from lake_assets.defs.ingestion.checks import dataset_checks
+from lake_assets.defs.ingestion.jobs import check_datasets, ingest_uploads
+from lake_assets.defs.ingestion.sensors import staged_upload_arrived
+from lake_assets.defs.io_managers import IcebergIOManager, ParquetIOManager
+from lake_assets.defs.resources import LakeResource
+from lake_assets.layout import LakeLayout
+from lake_assets.settings import load_settings
+
+
+def build_definitions(home: str | None = None) -> dg.Definitions:
+    """Return the definitions of the lake at ``home`` (default: ``LAKE_HOME``, else data/lake)."""
+    settings = load_settings(home)
+    lake = LakeResource(home=str(settings.home))
+    return dg.Definitions(
+        assets=[staged_uploads, ingest_dataset, catalog],
+        asset_checks=dataset_checks,
+        jobs=[ingest_uploads, check_datasets],
+        sensors=[
+            staged_upload_arrived,
+            dg.AutomationConditionSensorDefinition(
+                "assets_follow",
+                target=dg.AssetSelection.assets(catalog),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=30,
+            ),
+        ],
+        resources={
+            "lake": lake,
+            "iceberg": IcebergIOManager(lake=lake),
+            "parquet": ParquetIOManager(root=str(LakeLayout(settings.home).home / "files")),
+        },
+        # A step takes milliseconds here; a process per step would take seconds.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,1 @@
+"""Raw rows, images and the quarantine: what deliveries become."""

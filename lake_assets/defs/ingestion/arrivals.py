@@ -1,0 +1,47 @@
+"""Which runs the pending uploads ask for: a pure plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from lake_assets.contracts.names import DatasetName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Waiting:
+    """An upload that waits for a run."""
+
+    name: DatasetName
+    upload_id: str
+    version: str
+    """Changes whenever the upload becomes pending anew, as after a failure that passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A run to ask for."""
+
+    name: DatasetName
+    run_key: str
+    """Names the set of uploads, so that asking twice makes one run."""
+    upload_ids: tuple[str, ...]
+
+
+def plan_runs(waiting: Iterable[Waiting]) -> tuple[PlannedRun, ...]:
+    """Return one run per dataset that has uploads waiting, sorted by name."""
+    ordered = sorted(waiting)
+    return tuple(
+        _planned(name, tuple(group)) for name, group in groupby(ordered, lambda item: item.name)
+    )
+
+
+def _planned(name: DatasetName, uploads: tuple[Waiting, ...]) -> PlannedRun:
+    text = "\n".join(f"{item.upload_id} {item.version}" for item in uploads)
+    return PlannedRun(
+        name=name,
+        run_key=f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:32]}",
+        upload_ids=tuple(item.upload_id for item in uploads),
+    )

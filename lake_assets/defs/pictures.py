@@ -1,0 +1,142 @@
+"""What a materialisation shows of a dataset: numbers, columns, a row sample, a contact sheet."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.ingest import Prepared
+from lake_assets.media.contact_sheet import contact_sheet
+from lake_assets.storage.system_tables import IMAGES
+from lake_assets.storage.tables import Part
+from lake_assets.stores import Stores
+
+SAMPLE_ROWS = 10
+SHEET_IMAGES = 48
+SHEET_BYTES = 42_000
+"""As base64 in a data URI it grows by a third, and stays under the 60 kB that the UI renders."""
+_CELL_CHARACTERS = 60
+
+
+def counts_metadata(prepared: Prepared) -> dict[str, Any]:
+    """Return the numbers of what was ingested, and one row per upload."""
+    total = prepared.total()
+    seconds = total["seconds"]
+    numbers: dict[str, Any] = {
+        "rows in": int(total["rows_in"]),
+        "rows accepted": int(total["accepted"]),
+        "rows rejected": int(total["rejected"]),
+        "rows duplicate": int(total["duplicate"]),
+        "images stored": int(total["images_stored"]),
+        "bytes in": int(total["bytes_in"]),
+        "image bytes saved": int(total["image_bytes_in"] - total["image_bytes_stored"]),
+        "seconds": round(seconds, 3),
+        "rows per second": round(total["rows_in"] / seconds, 1) if seconds else 0.0,
+        "uploads": dg.MetadataValue.json([asdict(item.outcome) for item in prepared.uploads]),
+    }
+    if not prepared.uploads:
+        numbers["note"] = "Nothing was pending: the dataset is up to date."
+    if prepared.recovered:
+        ids = ", ".join(item.upload.id for item in prepared.recovered)
+        numbers["finished for a process that died"] = ids
+    return numbers
+
+
+def rejected_metadata(prepared: Prepared) -> dict[str, Any]:
+    """Return how many rows each rule rejected, as a table."""
+    rules = prepared.rejected_by_rule()
+    if not rules:
+        return {}
+    rows = [f"| {rule} | {count} |" for rule, count in sorted(rules.items())]
+    return {
+        "rejected by rule": dg.MetadataValue.md("\n".join(["| rule | rows |", "|--|--:|", *rows]))
+    }
+
+
+def table_metadata(stores: Stores, table: str, prepared_schema: pa.Schema | None) -> dict[str, Any]:
+    """Return name, place and columns of a table, as it is or, if it is new, as it will be."""
+    metadata: dict[str, Any] = {"dagster/table_name": table}
+    if stores.tables.exists(table):
+        facts = stores.tables.facts(table)
+        metadata["dagster/uri"] = facts.location
+        columns = [dg.TableColumn(name, kind, description=doc) for name, kind, doc in facts.columns]
+    else:
+        metadata["dagster/uri"] = str(stores.tables.data_folder(table).parent)
+        columns = []
+    present = {column.name for column in columns}
+    for field in prepared_schema or ():
+        if field.name not in present:
+            comment = (field.metadata or {}).get(b"doc", b"").decode()
+            columns.append(dg.TableColumn(field.name, str(field.type), description=comment))
+    metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    return metadata
+
+
+def row_sample(stores: Stores, table: str, parts: Iterable[Part], where: dict[str, str]) -> Any:
+    """Return some rows that are new, or else some that are in the table, as a Markdown table."""
+    rows = _first_rows(parts)
+    if rows is None and stores.tables.exists(table):
+        rows = stores.tables.read(table, where=where, limit=SAMPLE_ROWS)
+    return markdown_table(rows) if rows is not None and rows.num_rows else "No rows."
+
+
+def _first_rows(parts: Iterable[Part]) -> pa.Table | None:
+    for part in parts:
+        if part.rows:
+            with pq.ParquetFile(part.path) as file:
+                batch = next(file.iter_batches(batch_size=SAMPLE_ROWS))
+            return pa.Table.from_batches([batch])
+    return None
+
+
+def markdown_table(rows: pa.Table) -> str:
+    """Return rows as a Markdown table; long values are cut."""
+    head = "| " + " | ".join(_cell(name) for name in rows.column_names) + " |"
+    rule = "|" + "--|" * rows.num_columns
+    body = [
+        "| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows.to_pylist()
+    ]
+    return "\n".join([head, rule, *body])
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else " ".join(str(value).split())
+    text = text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+    return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def contact_sheet_metadata(
+    stores: Stores, name: DatasetName, parts: Iterable[Part]
+) -> Mapping[str, Any]:
+    """Return a contact sheet of the newest images, as a Markdown image."""
+    paths = [stores.thumbnails.path(place) for place in _thumbnails(stores, name, parts)]
+    sheet = contact_sheet(paths, limit_bytes=SHEET_BYTES)
+    if sheet is None:
+        return {}
+    uri = base64.b64encode(sheet).decode()
+    return {"contact sheet": dg.MetadataValue.md(f"![{name}](data:image/jpeg;base64,{uri})")}
+
+
+def _thumbnails(stores: Stores, name: DatasetName, parts: Iterable[Part]) -> list[str]:
+    new = itertools.islice(_new_thumbnails(parts), SHEET_IMAGES)
+    found = list(new)
+    if found or not stores.tables.exists(IMAGES.name):
+        return found
+    where = {"provider": name.provider, "dataset": name.dataset}
+    rows = stores.tables.read(IMAGES.name, where=where, columns=("thumbnail",), limit=SHEET_IMAGES)
+    return [str(place) for place in rows["thumbnail"].to_pylist()]
+
+
+def _new_thumbnails(parts: Iterable[Part]) -> Iterable[str]:
+    for part in parts:
+        with pq.ParquetFile(part.path) as file:
+            for batch in file.iter_batches(batch_size=SHEET_IMAGES, columns=["thumbnail"]):
+                yield from batch["thumbnail"].to_pylist()

@@ -1,0 +1,21 @@
+"""The lake as a Dagster resource."""
+
+from __future__ import annotations
+
+import dagster as dg
+from pydantic import Field
+
+from lake_assets.lake import Lake
+
+
+class LakeResource(dg.ConfigurableResource[Lake]):
+    """The lake in a local folder; made when it is not there yet."""
+
+    home: str = Field(description="Folder of the lake.")
+
+    def create_resource(self, context: dg.InitResourceContext) -> Lake:
+        """Open the lake for one step, sensor tick or request."""
+        return Lake.init(self.home)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Nothing is held open: the catalog's connections close with their pool."""

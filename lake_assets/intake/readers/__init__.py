@@ -1,0 +1,7 @@
+"""Readers: the files of a staged upload as a stream of batches, every record accounted for."""
+
+from __future__ import annotations
+
+from lake_assets.intake.readers.upload import count_rows, read_head, read_upload
+
+__all__ = ["count_rows", "read_head", "read_upload"]

@@ -1,0 +1,284 @@
+"""JSON text as records: one per line, one per element of an array, or a whole file as one.
+
+Invariant: each record comes out exactly once, as an object or as a rejected row with its raw text.
+Memory is bounded by the batch, and by one record of at most 64 Mi characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from lake_assets.errors import UnreadableSource
+from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.source import DataFile, broken_row
+from lake_assets.intake.readers.text import (
+    MAX_RECORD_CHARS,
+    is_valid,
+    lines_of,
+    open_text,
+    record_too_long,
+)
+
+MAX_DEPTH = 64
+"""Deepest nesting of a record; Arrow and Parquet grow a level per level."""
+
+_READ_CHARS = 1024 * 1024
+_SPACE = re.compile(r"[ \t\r\n]*")
+# How close to the end of what has been read an error may only mean that the rest is missing.
+_LOOKAHEAD_CHARS = 32
+
+
+@dataclass(slots=True)
+class Block:
+    """Some consecutive records: the objects, and what was none."""
+
+    numbers: list[int] = field(default_factory=list)
+    values: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    rule: str
+    expected: str
+    actual: str
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """A piece of JSON text: what it means, or the first rule that it breaks."""
+
+    text: str
+    value: Any = None
+    broken: _Broken | None = None
+
+
+class _Parser:
+    """Decodes JSON strictly: RFC 8259 has no NaN, and a key that comes twice loses a value."""
+
+    def __init__(self) -> None:
+        self._broken: _Broken | None = None
+        # The hooks note what is wrong instead of raising, so that the end of the value is known.
+        self._decoder = json.JSONDecoder(
+            parse_constant=self._constant, object_pairs_hook=self._object
+        )
+
+    def decode(self, text: str, start: int) -> tuple[_Parsed, int]:
+        """Return the value that begins at ``start``, and where it ends.
+
+        Raises:
+            ValueError: No valid value begins there.
+            RecursionError: It is nested more deeply than Python can follow.
+        """
+        self._broken = None
+        value, end = self._decoder.raw_decode(text, start)
+        return _Parsed(text[start:end], value, self._broken), end
+
+    def _constant(self, name: str) -> None:
+        self._broken = _Broken("line_is_valid_json", "valid JSON", f"{name} is not valid JSON")
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            self._broken = _Broken("keys_are_unique", "each key once", f"twice: {', '.join(twice)}")
+        return value
+
+
+def record_blocks(file: DataFile) -> Iterator[Block]:
+    """Yield all records of a JSON or JSON Lines file in blocks of about the file's limits.
+
+    Raises:
+        UnreadableSource: A JSON array or object is not valid as a whole.
+    """
+    by_line = file.format is DataFormat.JSONL or _is_by_line(file)
+    with open_text(file, newline="\n") as text:
+        pieces = _lines(text, file) if by_line else _values(text, file)
+        yield from _blocks(pieces, file)
+
+
+def _blocks(pieces: Iterable[_Parsed], file: DataFile) -> Iterator[Block]:
+    block, size = Block(), 0
+    for number, piece in enumerate(pieces):
+        broken = piece.broken or _broken(piece)
+        if broken is None:
+            block.numbers.append(number)
+            block.values.append(piece.value)
+        else:
+            block.rejected.append(_rejected(file, number, broken, piece.text))
+        size += len(piece.text)
+        count = len(block.values) + len(block.rejected)
+        if count >= file.limits.rows or size >= file.limits.byte_count:
+            yield block
+            block, size = Block(), 0
+    if block.values or block.rejected:
+        yield block
+
+
+def _broken(piece: _Parsed) -> _Broken | None:
+    if not piece.text.isascii() and not is_valid(piece.text):
+        return _Broken("line_is_valid_utf8", "UTF-8 text", "other bytes")
+    if not isinstance(piece.value, dict):
+        return _Broken("record_is_an_object", "a JSON object", type(piece.value).__name__)
+    # Only text with an escape in it can mean a lone surrogate.
+    if "\\u" in piece.text and not is_valid(json.dumps(piece.value, ensure_ascii=False)):
+        return _Broken("strings_are_valid_unicode", "Unicode text", "half of a surrogate pair")
+    if (
+        piece.text.count("{") + piece.text.count("[") > MAX_DEPTH
+        and _depth(piece.value) > MAX_DEPTH
+    ):
+        return _too_deep()
+    return None
+
+
+def _too_deep() -> _Broken:
+    return _Broken("record_is_not_nested_too_deeply", f"at most {MAX_DEPTH} levels", "more levels")
+
+
+def _rejected(file: DataFile, number: int, broken: _Broken, text: str) -> RejectedRow:
+    return broken_row(
+        file.name,
+        number,
+        broken.rule,
+        expected=broken.expected,
+        actual=broken.actual,
+        text=text.rstrip("\r\n"),
+    )
+
+
+def _depth(value: Any) -> int:
+    # Level by level, not by recursion: depth is what is in question here.
+    level, depth = [value], 0
+    while level:
+        inner = [item for item in level if isinstance(item, dict | list)]
+        level = [v for item in inner for v in (item.values() if isinstance(item, dict) else item)]
+        depth += bool(inner)
+    return depth
+
+
+def _lines(text: TextIO, file: DataFile) -> Iterator[_Parsed]:
+    parser = _Parser()
+    for line in lines_of(text, file):
+        stripped = line.strip(" \t\r\n")
+        if stripped:
+            yield _parsed_line(parser, stripped)
+
+
+def _parsed_line(parser: _Parser, line: str) -> _Parsed:
+    try:
+        parsed, end = parser.decode(line, 0)
+    except RecursionError:
+        return _Parsed(line, broken=_too_deep())
+    except ValueError as error:
+        return _Parsed(line, broken=_Broken("line_is_valid_json", "valid JSON", str(error)))
+    if end < len(line):
+        actual = f"more text after the value, from character {end}"
+        return _Parsed(line, broken=_Broken("line_is_valid_json", "one JSON value", actual))
+    return parsed
+
+
+def _is_by_line(file: DataFile) -> bool:
+    """Return whether a .json file is JSON Lines in fact: its first line is an object by itself."""
+    with open_text(file, newline="\n") as text:
+        lines = (line.strip() for line in iter(lambda: text.readline(MAX_RECORD_CHARS), ""))
+        first = next((line for line in lines if line), "")
+    closed = first.count("{") == first.count("}")
+    return first.startswith("{") and first.endswith("}") and closed
+
+
+def _values(text: TextIO, file: DataFile) -> Iterator[_Parsed]:
+    """Yield the elements of an array, or the values that simply follow each other."""
+    window = _Window(text, file)
+    if window.peek() != "[":
+        while window.peek():
+            yield window.take_value()
+        return
+    window.take("[")
+    while window.peek() != "]":
+        yield window.take_value()
+        if window.peek() != "]":
+            window.take(",")
+    window.take("]")
+    if window.peek():
+        raise window.error("there is more text after the array")
+
+
+class _Window:
+    """The part of a text that is being parsed; it grows only while a value does not end in it."""
+
+    def __init__(self, text: TextIO, file: DataFile) -> None:
+        self._text = text
+        self._file = file
+        self._parser = _Parser()
+        self._buffer = ""
+        self._start = 0
+        self._gone = 0
+        self._at_end = False
+
+    def peek(self) -> str:
+        """Return the next character that is no space, ``""`` at the end of the text."""
+        while True:
+            space = _SPACE.match(self._buffer, self._start)
+            self._start = space.end() if space else self._start
+            if self._start < len(self._buffer) or self._at_end:
+                return self._buffer[self._start : self._start + 1]
+            self._grow()
+
+    def take(self, char: str) -> None:
+        """Move past this character; anything else there is an error."""
+        found = self.peek()
+        if found != char:
+            raise self.error(f"expected {char!r}, found {found!r}" if found else "it is cut short")
+        self._start += 1
+
+    def take_value(self) -> _Parsed:
+        """Move past one value and return it."""
+        self.peek()
+        while True:
+            problem = self._try_value()
+            if isinstance(problem, _Parsed):
+                return problem
+            if self._at_end or self._is_final(problem):
+                raise self.error(str(problem) or "it is nested too deeply")
+            if len(self._buffer) - self._start > MAX_RECORD_CHARS:
+                raise record_too_long(self._file)
+            self._grow()
+
+    def error(self, reason: str) -> UnreadableSource:
+        """Return the error that this file is not JSON, and where."""
+        return UnreadableSource(
+            f"{self._file.name} is not valid JSON near character {self._gone + self._start}: "
+            f"{reason}. Correct it, or deliver one object per line (JSON Lines).",
+            file=self._file.name,
+        )
+
+    def _try_value(self) -> _Parsed | Exception:
+        try:
+            parsed, end = self._parser.decode(self._buffer, self._start)
+        except (ValueError, RecursionError) as error:
+            return error
+        # A number may go on beyond what has been read.
+        if end == len(self._buffer) and not self._at_end:
+            return json.JSONDecodeError("it is cut short", self._buffer, end)
+        self._start = end
+        return parsed
+
+    def _is_final(self, problem: Exception) -> bool:
+        """Return whether reading on cannot make this error go away."""
+        if not isinstance(problem, json.JSONDecodeError):
+            return True
+        near_end = problem.pos >= len(self._buffer) - _LOOKAHEAD_CHARS
+        return not near_end and not problem.msg.startswith("Unterminated string")
+
+    def _grow(self) -> None:
+        # By as much again as there is, so that a long value is parsed few times.
+        kept = self._buffer[self._start :]
+        more = self._text.read(max(_READ_CHARS, len(kept)))
+        self._gone += self._start
+        self._buffer, self._start, self._at_end = kept + more, 0, not more

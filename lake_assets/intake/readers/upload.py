@@ -1,0 +1,203 @@
+"""A staged upload as a stream of batches.
+
+Invariant: rows and rejected rows together are every record of every data file, once, and every
+image or other file that no record stands for, once.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from lake_assets.errors import UnsupportedFormat
+from lake_assets.intake.formats import DataFormat, data_format
+from lake_assets.intake.image_columns import REFERENCED_FOLDER, ImageColumn, find_image_column
+from lake_assets.intake.model import Batch, ReadOptions, StagedFile
+from lake_assets.intake.readers.columnar import count_columnar, head_columnar, read_columnar
+from lake_assets.intake.readers.delimited import head_delimited, read_delimited
+from lake_assets.intake.readers.image_files import (
+    image_batches,
+    rejected_batches,
+    unlisted_image,
+    unusable_file,
+)
+from lake_assets.intake.readers.image_refs import ImageFinder, column_in
+from lake_assets.intake.readers.json_lines import head_json, read_json
+from lake_assets.intake.readers.normal_types import normal_type
+from lake_assets.intake.readers.source import Chunk, DataFile, Limits
+
+BATCH_ROWS = 8192
+BATCH_BYTES = 64 * 1024 * 1024
+_HEAD_ROWS = 1000
+
+_COLUMNAR = frozenset({DataFormat.PARQUET, DataFormat.ARROW})
+_DELIMITED = frozenset({DataFormat.CSV, DataFormat.TSV})
+
+
+def read_upload(
+    root: Path,
+    files: Sequence[StagedFile],
+    options: ReadOptions,
+    *,
+    expected: pa.Schema | None,
+    batch_rows: int = BATCH_ROWS,
+    batch_bytes: int = BATCH_BYTES,
+) -> Iterator[Batch]:
+    """Yield every row of every data file, then one row per image file that no data row named.
+
+    Data files come by name, then images by name, then what is rejected as a whole file. A batch
+    has at most ``batch_rows`` rows, and at most ``batch_bytes`` unless one row alone has more.
+
+    Args:
+        root: The upload's ``files/`` folder.
+        files: Its files, in any order.
+        options: How to read them.
+        expected: The dataset's present table (own columns only); None if there is none yet. Text
+            formats are read as its types; others bring their own.
+        batch_rows: Most rows of a batch.
+        batch_bytes: Most bytes of a batch before its images are taken out.
+
+    Raises:
+        UnreadableSource: A file is damaged, or has columns that no table can have.
+        UnsupportedFormat: A file or a column is of a kind that the lake does not have.
+        InvalidRequest: The image column is of a type that cannot hold images.
+    """
+    by_name = {file.name: file for file in sorted(files, key=lambda file: file.name)}
+    limits = Limits(rows=batch_rows, byte_count=batch_bytes)
+    data = [
+        _data_file(root, file.name, options, expected=expected, limits=limits)
+        for file in by_name.values()
+        if file.role == "data"
+    ]
+    finder = ImageFinder(root=root, files=by_name, has_images=False)
+    columns = {file.name: _image_column(file, finder) for file in data}
+    found = any(columns.values()) or options.image_column is not None
+    finder.has_images = found or any(file.role == "image" for file in files)
+    for file in data:
+        for chunk in _read(_with_text_paths(file, columns[file.name])):
+            yield finder.batch(file.name, chunk, columns[file.name])
+    yield from _rest(finder, list(columns.values()), options, batch_rows)
+
+
+def count_rows(root: Path, files: Sequence[StagedFile], options: ReadOptions) -> int | None:
+    """Return how many records the upload holds, rejected ones included, or None if unknown.
+
+    Only footers are read: an upload with CSV or JSON is not counted, nor one with tables and
+    images side by side, where only reading tells which image belongs to a row.
+    """
+    data = [file for file in files if file.role == "data"]
+    images = [file for file in files if file.role == "image" and not _is_referenced(file.name)]
+    if data and images:
+        return None
+    counts = [_count(_data_file(root, file.name, options)) for file in data]
+    known = [count for count in counts if count is not None]
+    others = sum(file.role == "other" for file in files)
+    return sum(known) + len(images) + others if len(known) == len(counts) else None
+
+
+def read_head(path: Path, options: ReadOptions, rows: int = _HEAD_ROWS) -> pa.Table:
+    """Return the first rows of a data file, for a look at its columns; rejected ones are left out.
+
+    CSV columns are all strings here. At most 64 MiB are returned, and less if a row is rejected.
+
+    Raises:
+        UnreadableSource: The file is damaged, or has columns that no table can have.
+        UnsupportedFormat: The file or a column is of a kind that the lake does not have.
+    """
+    limits = Limits(rows=rows, byte_count=BATCH_BYTES)
+    return _head(_data_file(path.parent, path.name, options, limits=limits))
+
+
+def _data_file(
+    root: Path,
+    name: str,
+    options: ReadOptions,
+    *,
+    expected: pa.Schema | None = None,
+    limits: Limits | None = None,
+) -> DataFile:
+    kind = data_format(root / name)
+    if kind is None:
+        raise UnsupportedFormat(
+            f"{name} is not a table that the lake can read. Deliver Parquet, CSV, TSV, JSON, JSON "
+            "Lines or Arrow.",
+            file=name,
+        )
+    return DataFile(
+        name=name,
+        path=root / name,
+        format=kind,
+        options=options,
+        expected=None if expected is None else _normal_schema(expected),
+        limits=limits or Limits(rows=_HEAD_ROWS, byte_count=BATCH_BYTES),
+    )
+
+
+def _normal_schema(schema: pa.Schema) -> pa.Schema:
+    # PyIceberg may give large_string for string; readers know one name for each type.
+    kinds = [(f.name, normal_type(f.type, column=f.name, file="the table")) for f in schema]
+    return pa.schema([(name, kind) for name, kind in kinds if kind is not None])
+
+
+def _read(file: DataFile) -> Iterator[Chunk]:
+    if file.format in _COLUMNAR:
+        return read_columnar(file)
+    return read_delimited(file) if file.format in _DELIMITED else read_json(file)
+
+
+def _head(file: DataFile) -> pa.Table:
+    if file.format in _COLUMNAR:
+        return head_columnar(file)
+    return head_delimited(file) if file.format in _DELIMITED else head_json(file)
+
+
+def _count(file: DataFile) -> int | None:
+    return count_columnar(file) if file.format in _COLUMNAR else None
+
+
+def _image_column(file: DataFile, finder: ImageFinder) -> ImageColumn | None:
+    """Return the column with the images of a file: the one that was named, else what is found."""
+    limits = replace(file.limits, rows=min(file.limits.rows, _HEAD_ROWS))
+    head = _head(replace(file, limits=limits))
+    if file.options.image_column is not None:
+        return column_in(head, file.options.image_column)
+    folder = posixpath.dirname(file.name)
+    return find_image_column(
+        head, named=None, exists=lambda value: finder.resolve(value, folder) is not None
+    )
+
+
+def _with_text_paths(file: DataFile, column: ImageColumn | None) -> DataFile:
+    """Return the file with its column of paths expected as text: ``0001`` names a file."""
+    if column is None or column.kind != "path" or file.format not in _DELIMITED:
+        return file
+    others = [field for field in file.expected or () if field.name != column.name]
+    return replace(file, expected=pa.schema([*others, pa.field(column.name, pa.string())]))
+
+
+def _rest(
+    finder: ImageFinder,
+    columns: list[ImageColumn | None],
+    options: ReadOptions,
+    batch_rows: int,
+) -> Iterator[Batch]:
+    """Yield the images that no row named, and the rejections of whole files."""
+    files = finder.files.values()
+    images = [file for file in files if file.role == "image" and not _is_referenced(file.name)]
+    left = [file for file in images if file.name not in finder.named]
+    is_listed = any(column is not None and column.kind == "path" for column in columns)
+    if not is_listed:
+        yield from image_batches(finder.root, left, options, batch_rows=batch_rows)
+    rejected = [unlisted_image(file) for file in left] if is_listed else []
+    # A file that a row took for its image has come out with that row.
+    others = [file for file in files if file.role == "other" and file.name not in finder.named]
+    rejected += [unusable_file(file) for file in others]
+    yield from rejected_batches(iter(rejected), batch_rows=batch_rows, has_images=finder.has_images)
+
+
+def _is_referenced(name: str) -> bool:
+    return name.startswith(f"{REFERENCED_FOLDER}/")
