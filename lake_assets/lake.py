@@ -22,6 +22,7 @@ from lake_assets.contracts.registry import DatasetContract, Registry, update_reg
 from lake_assets.errors import LakeError, LakeNotFound, StorageUnavailable, UploadsFailed
 from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
 from lake_assets.ingest.model import read_journal
+from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import Collected, collect
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import ReadOptions
@@ -188,7 +189,8 @@ class Lake:
         upload_id, files_folder = staging.open_incoming()
         try:
             source = Path(data_file) if isinstance(data_file, str) else data_file
-            collected = collect(source, files_folder, options, progress=on_files)
+            limits = ArchiveLimits(max_bytes=self.settings.max_unpacked_bytes)
+            collected = collect(source, files_folder, options, progress=on_files, limits=limits)
             self._register(name, contract, create_provider)
             manifest = _manifest(upload_id, name, collected, dataset_description, variant, tags)
             return staging.publish(manifest, collected.files)

@@ -1,7 +1,5 @@
 """How outputs become tables and files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from ulid import ULID
 
+from lake_assets.defs.policies import dagster_errors
 from lake_assets.errors import SchemaMismatch
 from lake_assets.ingest import TableChange, commit
 from lake_assets.lake import Lake
@@ -40,7 +39,8 @@ class IcebergIOManager(dg.ConfigurableIOManager):
             raise SchemaMismatch(
                 "assets here return a pyarrow.Table or prepared changes", got=type(obj).__name__
             )
-        commits = [commit(self.lake.stores, change) for change in obj]
+        with dagster_errors():
+            commits = [commit(self.lake.stores, change) for change in obj]
         if not commits:
             return
         context.add_output_metadata(
@@ -68,7 +68,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
     def _replacement(self, context: dg.OutputContext, rows: pa.Table) -> TableChange:
         metadata = context.definition_metadata
         table = str(metadata["lake/table"])
-        spec = TableSpec(name=table, schema=rows.schema, description=_first_line(context))
+        spec = TableSpec(name=table, schema=rows.schema)
         key = str(ULID())
         with self.lake.stores.tables.part_writer(spec, stem=key) as parts:
             parts.write(rows)
@@ -127,8 +127,3 @@ def _partition_columns(metadata: Mapping[str, object]) -> list[str]:
 
 def _where(columns: list[str], key: str) -> dict[str, str]:
     return dict(zip(columns, key.split("/"), strict=True))
-
-
-def _first_line(context: dg.OutputContext) -> str:
-    description = context.assets_def.descriptions_by_key.get(context.asset_key) or ""
-    return description.strip().splitlines()[0] if description.strip() else ""

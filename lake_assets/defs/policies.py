@@ -7,22 +7,27 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from lake_assets.errors import FatalError
-
-try_again_later = dg.RetryPolicy(
-    max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""For errors that pass by themselves: a full disk, a lost race."""
+from lake_assets.errors import LakeError, RetryableError
 
 many_partitions_per_run = dg.BackfillPolicy.single_run()
 """A run costs seconds and a partition without work milliseconds."""
 
+_RETRIES = 2
+_WAIT_S = 10
+
 
 @contextmanager
-def no_retry_when_fatal() -> Iterator[None]:
-    """Keep the retry policy from repeating a call that will fail again."""
+def dagster_errors() -> Iterator[None]:
+    """Tell Dagster what this package's errors mean: repeat the step, or fail it for good.
+
+    A retry policy on the asset would repeat any exception, also a bug, and hold a command that
+    waits for the run for minutes. Only what passes by itself (a full disk, a lost race) is worth
+    another try.
+    """
     try:
         yield
-    except FatalError as error:
+    except RetryableError as error:
+        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_WAIT_S) from error
+    except LakeError as error:
         context = {key: str(value) for key, value in error.context.items()}
         raise dg.Failure(error.message, metadata=context, allow_retries=False) from error

@@ -8,6 +8,7 @@ a little ahead, so the next batch is decoded while the last one is written.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -86,15 +87,23 @@ def look_at_batches(
 ) -> Iterator[SeenBatch]:
     """Yield each batch once all images that are new with it have been looked at and stored."""
     unusable: dict[str, Unusable] = {}
+    planned = (_planned(batch, unusable, plan, known, upload_id) for batch in batches)
+    for first in planned:
+        if first.tasks:
+            yield from _through_engine(itertools.chain([first], planned), engine)
+        else:  # nothing is new so far, so no worker needs to be started
+            yield first.seen
+
+
+def _through_engine(planned: Iterable[_Planned], engine: Engine) -> Iterator[SeenBatch]:
     waiting: deque[SeenBatch] = deque()
     asked: deque[ImageTask | None] = deque()
 
     def tasks() -> Iterator[ImageTask | None]:
-        for batch in batches:
-            seen = _seen_batch(batch, unusable)
-            waiting.append(seen)
+        for item in planned:
+            waiting.append(item.seen)
             # None comes back after the batch's last image: it is complete, even if it had none.
-            for task in (*_new_images(seen, plan, known, upload_id), None):
+            for task in (*item.tasks, None):
                 asked.append(task)
                 yield task
 
@@ -105,7 +114,7 @@ def look_at_batches(
         elif isinstance(result, StoredFacts):
             waiting[0].stored.append(result)
         else:
-            unusable[task.sha256] = _as_unusable(result)
+            waiting[0].unusable[task.sha256] = _as_unusable(result)
 
 
 def look_at_image(task: ImageTask | None) -> StoredFacts | Unusable | None:
@@ -144,27 +153,35 @@ def image_row(stored: StoredFacts, name: DatasetName) -> dict[str, Any]:
     }
 
 
-def _seen_batch(batch: Batch, unusable: dict[str, Unusable]) -> SeenBatch:
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    seen: SeenBatch
+    tasks: list[ImageTask]
+
+
+def _planned(
+    batch: Batch,
+    unusable: dict[str, Unusable],
+    plan: LookPlan,
+    known: SeenKeys,
+    upload_id: str,
+) -> _Planned:
     refs = batch.images if batch.images is not None else (None,) * batch.rows.num_rows
-    return SeenBatch(
+    seen = SeenBatch(
         batch=batch,
         shas=[_sha256(ref) for ref in refs],
         byte_counts=[_byte_count(ref) for ref in refs],
         unusable=unusable,
     )
-
-
-def _new_images(
-    seen: SeenBatch, plan: LookPlan, known: SeenKeys, upload_id: str
-) -> list[ImageTask]:
-    if seen.batch.images is None:
-        return []
-    asked = known.add_new(seen.shas, upload_id=upload_id)
-    return [
+    if batch.images is None:
+        return _Planned(seen, [])
+    new = known.add_new(seen.shas, upload_id=upload_id)
+    tasks = [
         ImageTask(ref=ref, sha256=sha, plan=plan)
-        for ref, sha, is_new in zip(seen.batch.images, seen.shas, asked, strict=True)
+        for ref, sha, is_new in zip(batch.images, seen.shas, new, strict=True)
         if is_new and ref is not None and sha is not None
     ]
+    return _Planned(seen, tasks)
 
 
 def _store(task: ImageTask, data: bytes, facts: ImageFacts) -> StoredFacts | Unusable:

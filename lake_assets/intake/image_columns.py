@@ -72,6 +72,14 @@ def find_image_column(
     return ranked[0] if ranked else None
 
 
+def fitting_column(rows: pa.Table, name: str) -> ImageColumn | None:
+    """Return a column as an image column, or None if it is not there or its type cannot be one."""
+    if name not in rows.column_names:
+        return None
+    kind = _kind(rows.schema.field(name).type, nulls_are_paths=True)
+    return None if kind is None else ImageColumn(name, kind)
+
+
 def referenced_name(value: str) -> str:
     """Return the staged name of a file that a row names from outside the delivery's folder.
 
@@ -121,14 +129,14 @@ def _named_column(rows: pa.Table, named: str) -> ImageColumn:
             f"There is no column {named!r} to take images from. The columns are: {columns}.",
             column=named,
         )
-    kind = _kind(rows.schema.field(named).type, nulls_are_paths=True)
-    if kind is None:
+    column = fitting_column(rows, named)
+    if column is None:
         raise InvalidRequest(
             f"Column {named!r} is of type {rows.schema.field(named).type}, which cannot hold "
             "images. Name a column of paths, of image bytes, or of {bytes, path} structs.",
             column=named,
         )
-    return ImageColumn(named, kind)
+    return column
 
 
 def _kind(kind: pa.DataType, *, nulls_are_paths: bool = False) -> ImageKind | None:
@@ -235,5 +243,5 @@ def _is_file_inside(root: Path, name: str) -> bool:
     try:
         real = Path(os.path.realpath(root / name))
         return real.is_file() and real.is_relative_to(os.path.realpath(root))
-    except OSError:  # a name that no file can have, such as one of 5 000 characters
+    except (OSError, ValueError):  # no file can be called so: 5 000 characters, a lone surrogate
         return False

@@ -20,6 +20,8 @@ from lake_assets.intake.formats import METADATA_NAMES, DataFormat, data_format
 from lake_assets.intake.image_columns import ImageColumn, find_image_column, resolve_reference
 from lake_assets.intake.model import ReadOptions, StagedFile
 from lake_assets.intake.readers import read_head, read_upload
+from lake_assets.intake.readers.columnar import read_columnar
+from lake_assets.intake.readers.source import DataFile, Limits
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 64 * 2**20
@@ -193,17 +195,31 @@ def _column(
 ) -> Iterator[Any]:
     path = around.files_folder / file.name
     rows = _BATCH_ROWS if column.kind == "path" else _STRUCT_BATCH_ROWS
-    if data_format(path) is DataFormat.PARQUET:
+    kind = data_format(path)
+    if kind is DataFormat.PARQUET:
         yield from _parquet_column(path, column.name, rows)
-        return
-    # Without an image column the reader leaves every column in place.
-    plain = replace(options, image_column=None)
+    elif kind is DataFormat.ARROW:
+        limits = Limits(rows=rows, byte_count=_BATCH_BYTES)
+        arrow = DataFile(name=file.name, path=path, format=kind, options=options, limits=limits)
+        yield from (chunk.rows[column.name] for chunk in read_columnar(arrow))
+    else:
+        yield from _text_column(file, column.name, options, around.files_folder)
+
+
+def _text_column(file: StagedFile, name: str, options: ReadOptions, folder: Path) -> Iterator[Any]:
     batches = read_upload(
-        around.files_folder, (file,), plain, batch_rows=rows, batch_bytes=_BATCH_BYTES
+        folder,
+        (file,),
+        # Without an image column the reader leaves every column in place.
+        replace(options, image_column=None),
+        # 0001 may be a name, and must not become the number 1.
+        expected=pa.schema([pa.field(name, pa.string())]),
+        batch_rows=_BATCH_ROWS,
+        batch_bytes=_BATCH_BYTES,
     )
     for batch in batches:
-        if column.name in batch.rows.column_names:
-            yield batch.rows[column.name]
+        if name in batch.rows.column_names:
+            yield batch.rows[name]
 
 
 def _parquet_column(path: Path, name: str, rows: int) -> Iterator[Any]:

@@ -285,7 +285,8 @@ def is_dead(lease: dict[str, Any]) -> bool:
     """Return whether the process that signed ``lease`` ran on this host and has ended."""
     # A pid may be used again: it is the same process only if it began at the same time.
     started = _process_started(lease["pid"])
-    return lease["host"] == socket.gethostname() and started != lease["process_started"]
+    here = bool(lease["host"] == socket.gethostname())
+    return here and started != lease["process_started"]
 
 
 def _is_abandoned(upload: Upload) -> bool:

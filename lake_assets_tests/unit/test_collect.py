@@ -233,13 +233,22 @@ def test_a_windows_path_finds_its_file(delivered, staged, take):
     assert contents(staged)[referenced_name("sub\\a.png")] == png()
 
 
-def test_a_struct_without_bytes_names_its_file_and_one_with_bytes_does_not(delivered, staged, take):
+def test_a_name_of_digits_stays_a_name(delivered, staged, take):
+    write(delivered, {"0001": png(1), "0002": png(2), "list.csv": "image,n\n0001,1\n0002,2\n"})
+    take(delivered / "list.csv")
+    expected = {referenced_name("0001"), referenced_name("0002")}
+    assert contents(staged).keys() == expected | {"list.csv"}
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+def test_a_struct_names_its_file_only_where_it_lacks_bytes(delivered, staged, take, name):
     write(delivered, {"a.png": png(1), "b.png": png(2)})
     rows = [{"bytes": None, "path": "a.png"}, {"bytes": png(2), "path": "b.png"}]
-    write(delivered, {"t.parquet": parquet_bytes(pa.table({"image": rows}))})
-    collected = take(delivered / "t.parquet")
+    make = parquet_bytes if name == "t.parquet" else arrow_bytes
+    write(delivered, {name: make(pa.table({"image": rows}))})
+    collected = take(delivered / name)
     assert collected.options.image_column == "image"
-    assert contents(staged).keys() == {"t.parquet", referenced_name("a.png")}
+    assert contents(staged).keys() == {name, referenced_name("a.png")}
 
 
 def test_embedded_images_name_no_files(delivered, staged, take):

@@ -1,7 +1,5 @@
 """``raw``, ``images`` and ``quarantine``: one pass over the bytes of a delivery makes all three."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from pydantic import Field
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import pictures, progress
 from lake_assets.defs.partitions import datasets
-from lake_assets.defs.policies import many_partitions_per_run, no_retry_when_fatal, try_again_later
+from lake_assets.defs.policies import dagster_errors, many_partitions_per_run
 from lake_assets.defs.run_health import sign_run
 from lake_assets.ingest import (
     COMMIT_ORDER,
@@ -22,7 +20,7 @@ from lake_assets.ingest import (
     finish,
     prepared_dataset,
 )
-from lake_assets.lake import Lake
+from lake_assets.lake import Lake, failed_uploads
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
 
 staged_uploads = dg.AssetSpec(
@@ -76,14 +74,13 @@ def _out(description: str) -> dg.AssetOut:
     deps=[staged_uploads],
     partitions_def=datasets,
     backfill_policy=many_partitions_per_run,
-    retry_policy=try_again_later,
 )
 def ingest_dataset(
     context: dg.AssetExecutionContext, config: IngestConfig, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.Output[Sequence[TableChange]]]:
     """Bring datasets up to date: ingest what is pending; nothing pending is a success."""
     sign_run(context.instance, context.run)
-    with no_retry_when_fatal(), ExitStack() as stack:
+    with dagster_errors(), ExitStack() as stack:
         # In the order of names: two runs that hold several datasets cannot wait for each other.
         prepared = [
             stack.enter_context(prepared_dataset(lake.stores, _request(context, config, key)))
@@ -97,7 +94,7 @@ def ingest_dataset(
         # Each output was committed at its yield.
         for item in prepared:
             finish(lake.stores, item)
-    _raise_failures(prepared)
+        _raise_failures(prepared)
 
 
 def _request(context: dg.AssetExecutionContext, config: IngestConfig, key: str) -> Request:
@@ -144,14 +141,16 @@ def _raise_failures(prepared: Sequence[Prepared]) -> None:
     """Fail the run if an upload failed; those that did not are committed by now.
 
     Raises:
-        dagster.Failure: retried only if each failed upload is pending again.
+        StorageUnavailable: if all of them are pending again.
+        dagster.Failure: else; it tells the command that started the run which they are.
     """
     failures = [failure for item in prepared for failure in item.failures]
     if not failures:
         return
-    listed = "; ".join(f"{failure.upload_id}: {failure.message}" for failure in failures)
+    if all(failure.will_retry for failure in failures):
+        raise failed_uploads(failures)
     raise dg.Failure(
-        f"{len(failures)} upload(s) could not be ingested: {listed}",
+        failed_uploads(failures).message,
         metadata={"failures": dg.MetadataValue.json([asdict(failure) for failure in failures])},
-        allow_retries=all(failure.will_retry for failure in failures),
+        allow_retries=False,
     )

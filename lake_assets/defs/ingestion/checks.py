@@ -1,7 +1,5 @@
 """The checks of a dataset, as asset checks. The rules are in ``upkeep.checks``."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from lake_assets.contracts.names import DatasetName

@@ -1,7 +1,5 @@
 """What makes the lake run by itself."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from lake_assets.defs.ingestion.arrivals import Waiting, plan_runs

@@ -90,8 +90,10 @@ def _batches(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatc
 def _rows_per_batch(metadata: pq.FileMetaData, limits: Limits) -> int:
     """Return how many rows of the widest row group fill a batch; at least 1."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    widths = [group.total_byte_size // group.num_rows for group in groups if group.num_rows]
-    return max(1, min(limits.rows, limits.byte_count // max(1, *widths, 1)))
+    widths: list[int] = [
+        group.total_byte_size // group.num_rows for group in groups if group.num_rows
+    ]
+    return max(1, min(limits.rows, limits.byte_count // max([1, *widths])))
 
 
 def _sliced(batches: Iterator[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:

@@ -31,6 +31,7 @@ from lake_assets.intake.readers.source import (
     DataFile,
     check_columns,
     cut,
+    in_order,
     keep_rows,
     misfit_row,
     numbers_of,
@@ -163,7 +164,7 @@ def _chunk(file: DataFile, layout: _Layout, kinds: dict[str, pa.DataType], block
     return Chunk(
         rows=keep_rows(rows, kept) if problems else rows,
         numbers=numbers_of(block.numbers[i] for i in kept),
-        rejected=tuple(sorted(block.rejected + misfits, key=lambda row: row.row or 0)),
+        rejected=in_order(block.rejected + misfits),
     )
 
 

@@ -17,12 +17,11 @@ import pyarrow as pa
 from lake_assets.intake.image_columns import (
     REFERENCED_FOLDER,
     ImageColumn,
-    find_image_column,
     reference_candidates,
 )
 from lake_assets.intake.model import Batch, ImageRef, RejectedRow, StagedFile
 from lake_assets.intake.readers.row_json import readable, row_json
-from lake_assets.intake.readers.source import Chunk, keep_rows, numbers_of
+from lake_assets.intake.readers.source import Chunk, in_order, keep_rows, numbers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,8 @@ class ImageFinder:
         ]
         images = tuple(image for image in found if not isinstance(image, _Missing))
         rows = _without_bytes(chunk.rows if not missing else keep_rows(chunk.rows, kept), column)
-        rejected = sorted([*chunk.rejected, *missing], key=lambda row: row.row or 0)
-        return _batch(file, rows, numbers_of(numbers[i] for i in kept), images, tuple(rejected))
+        rejected = in_order([*chunk.rejected, *missing])
+        return _batch(file, rows, numbers_of(numbers[i] for i in kept), images, rejected)
 
     def resolve(self, value: str, folder: str) -> str | None:
         """Return the staged file that a path value means, or None."""
@@ -96,17 +95,6 @@ class ImageFinder:
             if isinstance(value, str):
                 name = self.resolve(value, posixpath.dirname(file))
                 self.named.update([name] if name else [])
-
-
-def column_in(rows: pa.Table, name: str) -> ImageColumn | None:
-    """Return the column of this name as an image column, or None if the rows lack it.
-
-    Raises:
-        InvalidRequest: Its type cannot hold images.
-    """
-    if name not in rows.column_names:
-        return None
-    return find_image_column(rows, named=name, exists=lambda value: False)
 
 
 def _batch(

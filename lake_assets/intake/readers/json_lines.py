@@ -19,6 +19,7 @@ from lake_assets.intake.readers.source import (
     check_columns,
     check_fields,
     cut,
+    in_order,
     keep_rows,
     misfit_row,
     numbers_of,
@@ -44,7 +45,7 @@ def read_json(file: DataFile) -> Iterator[Chunk]:
 
 
 def head_json(file: DataFile) -> pa.Table:
-    """Return the first rows, within the file's limits, in the types that they have by themselves."""
+    """Return the first rows, within the file's limits, in the types that they show."""
     block = next(record_blocks(file), Block())
     records = Shape()
     for value in block.values:
@@ -77,5 +78,5 @@ def _chunk(file: DataFile, kinds: dict[str, pa.DataType], records: Shape, block:
     return Chunk(
         rows=keep_rows(rows, kept) if problems else rows,
         numbers=numbers_of(block.numbers[i] for i in kept),
-        rejected=tuple(sorted(block.rejected + misfits, key=lambda row: row.row or 0)),
+        rejected=in_order(block.rejected + misfits),
     )

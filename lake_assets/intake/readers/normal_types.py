@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,11 +85,8 @@ def normal_column(values: pa.ChunkedArray, kind: pa.DataType) -> NormalColumn:
     if values.num_chunks == 0:
         return NormalColumn(pa.chunked_array([], kind), frozenset())
     plain = pa.chunked_array([_storage(chunk) for chunk in values.chunks])
-    misfits = _misfits(plain, kind, 0)
-    if misfits:
-        good = pa.array([i not in misfits for i in range(len(plain))])
-        plain = pc.if_else(good, plain, pa.scalar(None, plain.type))
-    return NormalColumn(plain.cast(kind), frozenset(misfits))
+    cast = _cast(plain, kind)
+    return _cast_each(plain, kind) if cast is None else NormalColumn(cast, frozenset())
 
 
 def _scalar(kind: pa.DataType, column: str, file: str) -> pa.DataType | None:
@@ -163,9 +159,19 @@ def _without_view(values: pa.Array) -> pa.Array:
     return values.cast(pa.binary()) if _types.is_binary_view(values.type) else values
 
 
+def _cast_each(values: pa.ChunkedArray, kind: pa.DataType) -> NormalColumn:
+    values = _compact(values)
+    misfits = _misfits(values, kind, 0)
+    # Nulls are written anew too, because beneath a null struct or list anything may lie.
+    valid = values.is_valid().to_pylist()
+    good = pa.array([valid[i] and i not in misfits for i in range(len(values))])
+    kept = pc.if_else(good, values, pa.scalar(None, values.type))
+    return NormalColumn(kept.cast(kind), frozenset(misfits))
+
+
 def _misfits(values: pa.ChunkedArray, kind: pa.DataType, start: int) -> set[int]:
-    # Halving: a cast of everything usually succeeds, and few bad rows cost few casts.
-    if _can_cast(values, kind):
+    # Halving: usually few rows are bad, and so few casts are needed.
+    if values.null_count == len(values) or _cast(_compact(values), kind) is not None:
         return set()
     if len(values) == 1:
         return {start}
@@ -174,9 +180,14 @@ def _misfits(values: pa.ChunkedArray, kind: pa.DataType, start: int) -> set[int]
     return _misfits(left, kind, start) | _misfits(right, kind, start + half)
 
 
-def _can_cast(values: Any, kind: pa.DataType) -> bool:
+def _compact(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values without those that lie outside their slice: a cast would look at them."""
+    is_nested = _types.is_nested(values.type)
+    return values.take(pa.array(range(len(values)), pa.int64())) if is_nested else values
+
+
+def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     try:
-        values.cast(kind)
+        return values.cast(kind)
     except pa.ArrowInvalid:
-        return False
-    return True
+        return None

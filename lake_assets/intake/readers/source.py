@@ -162,6 +162,11 @@ def misfit_row(file: str, number: int, problem: DoesNotFit, row: str) -> Rejecte
     )
 
 
+def in_order(rejected: Iterable[RejectedRow]) -> tuple[RejectedRow, ...]:
+    """Return rejected rows of one file by their number in it."""
+    return tuple(sorted(rejected, key=lambda row: row.row or 0))
+
+
 def cut(chunk: Chunk, limits: Limits) -> Iterator[Chunk]:
     """Yield the chunk in pieces within the limits; one row alone may be larger than them.
 
@@ -175,7 +180,7 @@ def cut(chunk: Chunk, limits: Limits) -> Iterator[Chunk]:
 
 
 def _first_piece(rows: pa.Table, limits: Limits) -> int:
-    count = min(rows.num_rows, limits.rows)
+    count: int = min(rows.num_rows, limits.rows)
     while count > 1 and rows.slice(0, count).nbytes > limits.byte_count:
         count = (count + 1) // 2
     return count

@@ -20,7 +20,7 @@ _TIMESTAMP = rf"{_DATE}[T ][0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:\.[0-9]{{1,6}})
 _OFFSET = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 # No leading zeros and no plus sign: such text is rather a code than a number.
 _INT = r"(?:0|-?[1-9][0-9]*)"
-_NUMBER = r"-?(?:(?:0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # Text with 15 significant digits survives the way into a double and back (DBL_DIG).
 _EXACT_DIGITS = 15
 _SMALLEST_NORMAL = 2.2250738585072014e-308
@@ -45,7 +45,7 @@ class TypeGuess:
     """The best type for a column, narrowed by every value that it is shown."""
 
     def __init__(self) -> None:
-        self._candidates = _CANDIDATES
+        self._candidates: tuple[_Candidate, ...] = _CANDIDATES
         self._has_values = False
 
     def see(self, values: pa.StringArray) -> None:

@@ -15,7 +15,12 @@ import pyarrow as pa
 
 from lake_assets.errors import UnsupportedFormat
 from lake_assets.intake.formats import DataFormat, data_format
-from lake_assets.intake.image_columns import REFERENCED_FOLDER, ImageColumn, find_image_column
+from lake_assets.intake.image_columns import (
+    REFERENCED_FOLDER,
+    ImageColumn,
+    find_image_column,
+    fitting_column,
+)
 from lake_assets.intake.model import Batch, ReadOptions, StagedFile
 from lake_assets.intake.readers.columnar import count_columnar, head_columnar, read_columnar
 from lake_assets.intake.readers.delimited import head_delimited, read_delimited
@@ -25,7 +30,7 @@ from lake_assets.intake.readers.image_files import (
     unlisted_image,
     unusable_file,
 )
-from lake_assets.intake.readers.image_refs import ImageFinder, column_in
+from lake_assets.intake.readers.image_refs import ImageFinder
 from lake_assets.intake.readers.json_lines import head_json, read_json
 from lake_assets.intake.readers.normal_types import normal_type
 from lake_assets.intake.readers.source import Chunk, DataFile, Limits
@@ -43,7 +48,7 @@ def read_upload(
     files: Sequence[StagedFile],
     options: ReadOptions,
     *,
-    expected: pa.Schema | None,
+    expected: pa.Schema | None = None,
     batch_rows: int = BATCH_ROWS,
     batch_bytes: int = BATCH_BYTES,
 ) -> Iterator[Batch]:
@@ -64,7 +69,7 @@ def read_upload(
     Raises:
         UnreadableSource: A file is damaged, or has columns that no table can have.
         UnsupportedFormat: A file or a column is of a kind that the lake does not have.
-        InvalidRequest: The image column is of a type that cannot hold images.
+        InvalidRequest: The delimiter is not one character.
     """
     by_name = {file.name: file for file in sorted(files, key=lambda file: file.name)}
     limits = Limits(rows=batch_rows, byte_count=batch_bytes)
@@ -79,6 +84,9 @@ def read_upload(
     finder.has_images = found or any(file.role == "image" for file in files)
     for file in data:
         for chunk in _read(_with_text_paths(file, columns[file.name])):
+            # The named column may hold nothing in the first rows, and so have no type there.
+            if columns[file.name] is None and options.image_column is not None:
+                columns[file.name] = fitting_column(chunk.rows, options.image_column)
             yield finder.batch(file.name, chunk, columns[file.name])
     yield from _rest(finder, list(columns.values()), options, batch_rows)
 
@@ -164,7 +172,7 @@ def _image_column(file: DataFile, finder: ImageFinder) -> ImageColumn | None:
     limits = replace(file.limits, rows=min(file.limits.rows, _HEAD_ROWS))
     head = _head(replace(file, limits=limits))
     if file.options.image_column is not None:
-        return column_in(head, file.options.image_column)
+        return fitting_column(head, file.options.image_column)
     folder = posixpath.dirname(file.name)
     return find_image_column(
         head, named=None, exists=lambda value: finder.resolve(value, folder) is not None

@@ -1,0 +1,60 @@
+"""Uploads and what became of them, as the JSON that `--json` prints.
+
+Invariant: keys are only ever added; programs read these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lake_assets.ingest.model import FailedUpload, Outcome
+    from lake_assets.intake.uploads import Upload
+    from lake_assets.lake import UploadStatus
+
+
+def upload_document(upload: Upload) -> dict[str, Any]:
+    """Return what is known of an upload before it is read."""
+    manifest = upload.manifest
+    return {
+        "upload_id": upload.id,
+        "dataset": str(upload.name),
+        "state": str(upload.state),
+        "created_at": manifest.created_at,
+        "created_by": manifest.created_by,
+        "source": manifest.source,
+        "files": manifest.file_count,
+        "bytes": manifest.byte_count,
+        "refused": len(manifest.refused),
+        "ignored": len(manifest.ignored),
+        "description": manifest.description,
+        "variant": manifest.variant,
+        "tags": manifest.tags,
+    }
+
+
+def status_document(status: UploadStatus) -> dict[str, Any]:
+    """Return where an upload is, and what became of it."""
+    return {
+        **upload_document(status.upload),
+        "rows_read": status.rows_read,
+        "error": status.error,
+        "outcome": outcome_document(status.outcome) if status.outcome else None,
+    }
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """Return the counts of an upload."""
+    names = ("upload_id", "run_id", "rows_in", "accepted", "rejected", "duplicate", "images_in",
+             "images_stored", "bytes_in", "image_bytes_in", "image_bytes_stored", "bytes_saved",
+             "seconds", "rejected_by_rule")  # fmt: skip
+    return {name: getattr(outcome, name) for name in names}
+
+
+def failure_document(failure: FailedUpload) -> dict[str, Any]:
+    """Return why an upload failed."""
+    return {
+        "upload_id": failure.upload_id,
+        "message": failure.message,
+        "will_retry": failure.will_retry,
+    }

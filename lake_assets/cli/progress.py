@@ -1,0 +1,127 @@
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from lake_assets.cli.output import size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_log = logging.getLogger(__name__)
+_LINE_EVERY_S = 5.0
+Report = Callable[[int], None]
+"""Called with how much is done so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is being done, and how it is counted."""
+
+    what: str
+    unit: str
+    """``rows``, ``images``, ``bytes``…"""
+    total: int | None = None
+    """None: not known, and then no time left is shown."""
+
+    def amount(self, count: float) -> str:
+        """Return ``1,200 rows`` or ``3.4 MB``."""
+        return size(int(count)) if self.unit == "bytes" else f"{count:,.0f} {self.unit}"
+
+
+@contextmanager
+def shown(console: Console, work: Work) -> Iterator[Report]:
+    """Show how far ``work`` is for the duration of the block."""
+    if not console.is_terminal:
+        yield LogLines(work)
+        return
+    with Progress(*_columns(work), console=console, transient=True) as bar:
+        task = bar.add_task(work.what, total=work.total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class LogLines:
+    """Logs how far the work is, at most every five seconds.
+
+    Args:
+        clock: Seconds since some instant.
+    """
+
+    def __init__(self, work: Work, clock: Callable[[], float] = time.monotonic) -> None:
+        self._work = work
+        self._clock = clock
+        self._began_at = self._told_at = clock()
+
+    def __call__(self, done: int) -> None:
+        """Take note that ``done`` is done so far."""
+        now = self._clock()
+        if now - self._told_at < _LINE_EVERY_S:
+            return
+        self._told_at = now
+        rate = done / (now - self._began_at)
+        _log.info("%s: %s%s", self._work.what, self._amounts(done, rate), self._left(done, rate))
+
+    def _amounts(self, done: int, rate: float) -> str:
+        total = f" of {self._work.amount(self._work.total)}" if self._work.total else ""
+        return f"{self._work.amount(done)}{total}, {self._work.amount(rate)}/s"
+
+    def _left(self, done: int, rate: float) -> str:
+        if not self._work.total or not rate:
+            return ""
+        return f", {max(self._work.total - done, 0) / rate:,.0f} s left"
+
+
+class _Done(ProgressColumn):
+    """What is done, and of how much."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+
+    def render(self, task: Task) -> Text:
+        """Return ``1,200 of 5,000 rows``."""
+        total = f" of {self._work.amount(task.total)}" if task.total else ""
+        return Text(f"{self._work.amount(task.completed)}{total}")
+
+
+class _Rate(ProgressColumn):
+    """How fast it goes."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+
+    def render(self, task: Task) -> Text:
+        """Return ``340 rows/s``."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{self._work.amount(speed)}/s" if speed else "")
+
+
+def _columns(work: Work) -> list[ProgressColumn]:
+    known = work.total is not None
+    return [
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        *([BarColumn()] if known else []),
+        _Done(work),
+        _Rate(work),
+        TimeRemainingColumn() if known else TimeElapsedColumn(),
+    ]

@@ -1,0 +1,125 @@
+"""What became of uploads, told to people: tables per dataset and sentences per upload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lake_assets.cli.documents import failure_document, outcome_document
+from lake_assets.cli.output import Column, counted, print_lines, print_table, size
+from lake_assets.errors import FatalError, LakeError
+
+if TYPE_CHECKING:
+    from lake_assets.defs.launch import RunReport
+    from lake_assets.ingest.model import Outcome
+    from lake_assets.lake import UploadStatus
+
+_COLUMNS = (
+    Column("upload", is_whole=True),
+    *(
+        Column(title, is_number=True)
+        for title in ("rows in", "accepted", "rejected", "duplicates", "images stored", "saved",
+                      "seconds", "speed")
+    ),
+)  # fmt: skip
+
+
+def report_document(report: RunReport) -> dict[str, Any]:
+    """Return a run as the JSON that `--json` prints."""
+    return {
+        "dataset": str(report.name),
+        "run_id": report.run_id,
+        "success": report.success,
+        "error": report.error,
+        "failed_checks": report.failed_checks,
+        "failures": [failure_document(item) for item in report.failures],
+        "outcomes": [outcome_document(item) for item in report.outcomes],
+    }
+
+
+def print_report(report: RunReport) -> None:
+    """Print what a run did for its dataset; why it failed is for ``trouble`` to tell."""
+    print_lines(f"{report.name}: {_verdict(report)} (run {report.run_id})")
+    if report.outcomes:
+        print_table(_COLUMNS, (_row(outcome) for outcome in report.outcomes))
+    for outcome in report.outcomes:
+        print_lines(*account(outcome))
+
+
+def print_elsewhere(status: UploadStatus) -> None:
+    """Print what became of an upload that another process ingested."""
+    print_lines(f"{status.upload.name}: upload {status.upload.id} is {status.upload.state}")
+    if status.outcome:
+        print_lines(*account(status.outcome))
+
+
+def account(outcome: Outcome) -> list[str]:
+    """Return the sentences that account for every row of an upload."""
+    speed = _speed(outcome)
+    lines = [
+        f"{outcome.upload_id}: {counted(outcome.rows_in, 'row')} in = "
+        f"{outcome.accepted:,} accepted + {outcome.rejected:,} rejected + "
+        f"{counted(outcome.duplicate, 'duplicate')}; "
+        f"{counted(outcome.images_stored, 'image')} stored, {size(outcome.bytes_saved)} saved, "
+        f"{outcome.seconds:.1f} s{f', {speed}' if speed else ''}"
+    ]
+    by_count = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
+    return lines + [f"  rejected: {count:,} by {rule}" for rule, count in by_count]
+
+
+def trouble(reports: Sequence[RunReport], elsewhere: Sequence[UploadStatus]) -> LakeError | None:
+    """Return the error that stands for all that went wrong, or None.
+
+    One that may be retried only if everything that went wrong will be.
+    """
+    from lake_assets.ingest.model import FailedUpload
+    from lake_assets.lake import failed_uploads
+
+    broken = [_why_broken(report) for report in reports if _is_broken(report)]
+    failures = [item for report in reports for item in report.failures]
+    failures += [
+        FailedUpload(upload_id=item.upload.id, message=item.error, will_retry=False)
+        for item in elsewhere
+        if item.error
+    ]
+    if not broken:
+        return failed_uploads(failures) if failures else None
+    told = [failed_uploads(failures).message] if failures else []
+    return FatalError("; ".join([*broken, *told]))
+
+
+def _verdict(report: RunReport) -> str:
+    if report.success:
+        return "done" if report.outcomes else "nothing was pending"
+    return "failed"
+
+
+def _is_broken(report: RunReport) -> bool:
+    """Return whether more went wrong than uploads that failed by themselves."""
+    return bool(report.failed_checks) or (not report.success and not report.failures)
+
+
+def _why_broken(report: RunReport) -> str:
+    if report.failed_checks:
+        return f"checks of {report.name} failed: {', '.join(report.failed_checks)}"
+    return f"run {report.run_id} of {report.name} failed: {report.error or 'see the Dagster UI'}"
+
+
+def _row(outcome: Outcome) -> list[str]:
+    counts = (outcome.rows_in, outcome.accepted, outcome.rejected, outcome.duplicate,
+              outcome.images_stored)  # fmt: skip
+    return [
+        outcome.upload_id,
+        *(f"{count:,}" for count in counts),
+        size(outcome.bytes_saved),
+        f"{outcome.seconds:.1f}",
+        _speed(outcome),
+    ]
+
+
+def _speed(outcome: Outcome) -> str:
+    """Return images per second where there were images, else rows per second."""
+    if outcome.seconds <= 0:
+        return ""
+    count, unit = (outcome.images_in, "img") if outcome.images_in else (outcome.rows_in, "rows")
+    return f"{count / outcome.seconds:,.0f} {unit}/s"

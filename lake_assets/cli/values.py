@@ -1,0 +1,96 @@
+"""One value of a table as JSON, as CSV and as text.
+
+Invariant: every value that DuckDB or this package hands out has a form in each; JSON is always
+valid JSON (numbers that are not finite become null), and text never holds control characters, so
+that data cannot steer a terminal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from rich.filesize import decimal
+
+
+def json_value(value: Any) -> Any:
+    """Return ``value`` as what ``json.dumps`` takes.
+
+    Decimals and UUIDs become strings, instants ISO 8601, durations seconds, bytes base64.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case timedelta():
+            return value.total_seconds()
+        case date() | time():
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            return base64.b64encode(value).decode("ascii")
+        case Mapping():
+            return {_key(key): json_value(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [json_value(item) for item in value]
+    return str(value)
+
+
+def csv_value(value: Any) -> str:
+    """Return ``value`` as a CSV field; null is empty, nested values are JSON."""
+    plain = json_value(value)
+    if plain is None:
+        return ""
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def text_value(value: Any, *, longest: int | None = None) -> str:
+    """Return ``value`` for a person, on one line.
+
+    Args:
+        longest: Characters to keep; None: all.
+    """
+    text = visible(_text(value))
+    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` with control characters written as ``\n``, ``\x1b``…"""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def instant(at: datetime | None) -> str:
+    """Return an instant for people, to the second, with its zone."""
+    return "" if at is None else at.isoformat(sep=" ", timespec="seconds")
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case float():
+            return repr(value)  # also nan and inf, which JSON cannot say
+        case bytes():
+            return f"<{decimal(len(value))}>"
+        case datetime():
+            return value.isoformat(sep=" ")
+        case timedelta():
+            return str(value)
+    return csv_value(value)
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else csv_value(key)
+
+
+def _escape(char: str) -> str:
+    # Spaces of other scripts (U+3000…) and joiners are not printable to Python, but harmless.
+    if ord(char) > 0x9F and char not in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
+        return char
+    return char.encode("unicode_escape").decode("ascii")
