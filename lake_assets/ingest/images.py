@@ -83,10 +83,20 @@ class SeenBatch:
 
 
 def look_at_batches(
-    batches: Iterable[Batch], engine: Engine, *, plan: LookPlan, known: SeenKeys, upload_id: str
+    batches: Iterable[Batch],
+    engine: Engine,
+    *,
+    plan: LookPlan,
+    known: SeenKeys,
+    unusable: dict[str, Unusable],
+    upload_id: str,
 ) -> Iterator[SeenBatch]:
-    """Yield each batch once all images that are new with it have been looked at and stored."""
-    unusable: dict[str, Unusable] = {}
+    """Yield each batch once all images that are new with it have been looked at and stored.
+
+    Args:
+        known: SHA-256 of images that were looked at before; grows.
+        unusable: Those of them that cannot be used; grows.
+    """
     planned = (_planned(batch, unusable, plan, known, upload_id) for batch in batches)
     for first in planned:
         if first.tasks:

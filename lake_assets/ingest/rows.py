@@ -192,7 +192,12 @@ class _Preparation:
             thumbnails=state.stores.thumbnails,
         )
         return look_at_batches(
-            batches, self._job.engine, plan=plan, known=state.images, upload_id=self._upload.id
+            batches,
+            self._job.engine,
+            plan=plan,
+            known=state.images,
+            unusable=state.unusable,
+            upload_id=self._upload.id,
         )
 
     def take(self, seen: SeenBatch) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract
+from lake_assets.ingest.images import Unusable
 from lake_assets.ingest.model import DataFile
 from lake_assets.ingest.seen import SeenKeys
 from lake_assets.storage.system_tables import IMAGES, RAW_COLUMNS, UPLOADS
@@ -31,6 +32,8 @@ class DatasetState:
     partition_by: tuple[tuple[str, str], ...]
     images: SeenKeys
     """SHA-256 of its images."""
+    unusable: dict[str, Unusable] = field(default_factory=dict)
+    """Images that uploads of this run had and that cannot be used, by SHA-256."""
     data_files: dict[str, int]
     """Rows of each data file that was delivered, by SHA-256."""
     stores: Stores
