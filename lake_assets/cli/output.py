@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -21,6 +22,8 @@ from lake_assets.cli.values import json_value, visible
 
 _UNLIMITED_WIDTH = 1_000_000
 """Columns off a terminal; a table is only as wide as its values."""
+_GAP_CHARACTERS = 3
+"""Between two columns, on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table)
+
+
+def print_records(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print each row as lines of ``name  value``: for tables too wide to be read as such."""
+    for number, row in enumerate(rows, start=1):
+        print_lines(f"- row {number}")
+        print_facts(zip((column.title for column in columns), row, strict=True))
+
+
+def fits(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether a table can be printed to stdout without wrapping its values."""
+    cells = zip([column.title for column in columns], *rows, strict=True)
+    widths = [max(cell_len(cell) for cell in column) for column in cells]
+    return sum(widths) + _GAP_CHARACTERS * len(widths) <= stdout().width
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

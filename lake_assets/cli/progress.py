@@ -46,6 +46,13 @@ class Work:
         """Return ``1,200 rows`` or ``3.4 MB``."""
         return size(int(count)) if self.unit == "bytes" else f"{count:,.0f} {self.unit}"
 
+    def part(self, count: float) -> str:
+        """Return ``1,200 rows``, or ``1,200 of 5,000 rows`` where the total is known."""
+        if self.total is None:
+            return self.amount(count)
+        done = size(int(count)) if self.unit == "bytes" else f"{count:,.0f}"
+        return f"{done} of {self.amount(self.total)}"
+
 
 @contextmanager
 def shown(console: Console, work: Work) -> Iterator[Report]:
@@ -77,11 +84,9 @@ class LogLines:
             return
         self._told_at = now
         rate = done / (now - self._began_at)
-        _log.info("%s: %s%s", self._work.what, self._amounts(done, rate), self._left(done, rate))
-
-    def _amounts(self, done: int, rate: float) -> str:
-        total = f" of {self._work.amount(self._work.total)}" if self._work.total else ""
-        return f"{self._work.amount(done)}{total}, {self._work.amount(rate)}/s"
+        speed = f"{self._work.amount(rate)}/s"
+        left = self._left(done, rate)
+        _log.info("%s: %s, %s%s", self._work.what, self._work.part(done), speed, left)
 
     def _left(self, done: int, rate: float) -> str:
         if not self._work.total or not rate:
@@ -98,8 +103,7 @@ class _Done(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return ``1,200 of 5,000 rows``."""
-        total = f" of {self._work.amount(task.total)}" if task.total else ""
-        return Text(f"{self._work.amount(task.completed)}{total}")
+        return Text(self._work.part(task.completed))
 
 
 class _Rate(ProgressColumn):

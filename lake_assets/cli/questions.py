@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import typer
@@ -38,9 +39,20 @@ def answer(
         ctx.fail(f"Missing {what}.")
     if known:
         typer.echo(f"Known: {', '.join(known)}", err=True)
-    # On stderr: stdout may be a file that gets the results.
-    reply: str = typer.prompt(question, err=True)
+    with _on_stderr():
+        reply: str = typer.prompt(question)
     return reply
+
+
+def agrees(question: str) -> bool:
+    """Return the answer to a yes-or-no question."""
+    with _on_stderr():
+        return typer.confirm(question)
+
+
+def _on_stderr() -> AbstractContextManager[object]:
+    # stdout may be a file that gets the results; typer's own `err=True` leaves a space in it.
+    return redirect_stdout(sys.stderr)
 
 
 def known_dataset(ctx: typer.Context, lake: Lake, given: str | None, *, what: str) -> DatasetName:

@@ -55,13 +55,15 @@ def print_elsewhere(status: UploadStatus) -> None:
 
 def account(outcome: Outcome) -> list[str]:
     """Return the sentences that account for every row of an upload."""
-    speed = _speed(outcome)
+    images = (
+        f"{counted(outcome.images_stored, 'image')} stored, {size(outcome.bytes_saved)} saved; "
+        if outcome.images_in
+        else ""
+    )
     lines = [
         f"{outcome.upload_id}: {counted(outcome.rows_in, 'row')} in = "
         f"{outcome.accepted:,} accepted + {outcome.rejected:,} rejected + "
-        f"{counted(outcome.duplicate, 'duplicate')}; "
-        f"{counted(outcome.images_stored, 'image')} stored, {size(outcome.bytes_saved)} saved, "
-        f"{outcome.seconds:.1f} s{f', {speed}' if speed else ''}"
+        f"{counted(outcome.duplicate, 'duplicate')}; {images}{outcome.seconds:.2f} s"
     ]
     by_count = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
     return lines + [f"  rejected: {count:,} by {rule}" for rule, count in by_count]
@@ -112,7 +114,7 @@ def _row(outcome: Outcome) -> list[str]:
         outcome.upload_id,
         *(f"{count:,}" for count in counts),
         size(outcome.bytes_saved),
-        f"{outcome.seconds:.1f}",
+        f"{outcome.seconds:.2f}",
         _speed(outcome),
     ]
 

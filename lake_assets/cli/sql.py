@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +15,18 @@ from lake_assets.cli.questions import answer
 from lake_assets.errors import QueryFailed
 
 if TYPE_CHECKING:
+    from lake_assets.cli.output import Column
     from lake_assets.lake import Lake
 
 _SHOWN_ROWS = 1_000
 _CELL_CHARACTERS = 80
 """Longest value on a terminal; elsewhere values are whole."""
 _FETCHED_ROWS = 10_000
+_NUMBERS = frozenset(
+    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint "
+    "decimal float double".split()
+)
+"""DuckDB's types that are printed to the right."""
 
 
 def sql(
@@ -80,24 +86,36 @@ def _answer(
 
 
 def _write_table(relation: Any, limit: int | None) -> None:
-    from lake_assets.cli.output import Column, counted, print_lines, print_table, stdout
-    from lake_assets.cli.values import text_value
+    from lake_assets.cli.output import counted, fits, print_lines, print_records, print_table
 
     if relation is None:  # CREATE, COPY…
         print_lines("done")
         return
     shown = _SHOWN_ROWS if limit is None else limit
-    rows = relation.limit(shown).fetchall()
-    longest = _CELL_CHARACTERS if stdout().is_terminal else None
-    columns = [
-        Column(name, is_number=_is_number(kind))
-        for name, kind in zip(relation.columns, relation.types, strict=True)
-    ]
-    print_table(columns, ([text_value(item, longest=longest) for item in row] for row in rows))
+    columns = _columns(relation)
+    rows = _cells(relation.limit(shown).fetchall())
+    (print_table if fits(columns, rows) else print_records)(columns, rows)
     # Counted only when there may be more: it runs the query once again.
     total = _row_count(relation) if len(rows) == shown else len(rows)
     hidden = f"; {total - shown:,} not shown, see --limit" if total > shown else ""
     typer.echo(f"({counted(total, 'row')}{hidden})", err=True)
+
+
+def _columns(relation: Any) -> list[Column]:
+    from lake_assets.cli.output import Column
+
+    return [
+        Column(name, is_number=kind.id in _NUMBERS)
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
+
+
+def _cells(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    from lake_assets.cli.output import stdout
+    from lake_assets.cli.values import text_value
+
+    longest = _CELL_CHARACTERS if stdout().is_terminal else None
+    return [[text_value(item, longest=longest) for item in row] for row in rows]
 
 
 def _write_json(relation: Any, limit: int | None) -> None:
@@ -134,9 +152,3 @@ def _rows(relation: Any, limit: int | None) -> Iterator[tuple[Any, ...]]:
 def _row_count(relation: Any) -> int:
     (count,) = relation.aggregate("count(*)").fetchone()
     return int(count)
-
-
-def _is_number(kind: Any) -> bool:
-    return str(kind).endswith("INT") or str(kind).startswith(
-        ("DECIMAL", "INTEGER", "DOUBLE", "FLOAT")
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake_assets.cli.context import Session, session
-from lake_assets.cli.questions import answer, is_interactive
+from lake_assets.cli.questions import agrees, answer, is_interactive
 
 if TYPE_CHECKING:
     from lake_assets.cli.progress import Report
@@ -102,7 +102,7 @@ def _provider(ctx: typer.Context, lake: Lake, given: str | None, create: bool) -
     if create or provider in known or not is_interactive():
         return provider, create
     # A misspelt provider would be there for good, so ask.
-    return provider, typer.confirm(f"There is no provider {provider}; create it?", err=True)
+    return provider, agrees(f"There is no provider {provider}; create it?")
 
 
 def _dataset(ctx: typer.Context, lake: Lake, provider: str, given: str | None) -> str:

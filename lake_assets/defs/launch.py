@@ -102,7 +102,11 @@ def _run(
     result = job.execute_in_process(
         partition_key=str(name),
         instance=instance,
-        run_config={"ops": {_STEP: {"config": config}}},
+        run_config={
+            "ops": {_STEP: {"config": config}},
+            # The command prints what came of it; the events are in the UI.
+            "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+        },
         tags={"lake/started_by": "lake process start"},
         raise_on_error=False,
     )

@@ -64,7 +64,8 @@ class Unusable:
     """An image that cannot be used, and why."""
 
     rule: str
-    reason: str
+    expected: str
+    actual: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,8 +141,11 @@ def look_at_image(task: ImageTask | None) -> StoredFacts | Unusable | None:
         facts = inspect_image(data, name=task.ref.name, limits=limits)
         return _store(task, data, facts)
     except UnreadableMedia as error:
-        rule = str(error.context.get("rule", "image_is_readable"))
-        return Unusable(rule=rule, reason=error.message)
+        return Unusable(
+            rule=str(error.context["rule"]),
+            expected=str(error.context["expected"]),
+            actual=str(error.context["actual"]),
+        )
 
 
 def image_row(stored: StoredFacts, name: DatasetName) -> dict[str, Any]:
@@ -198,7 +202,8 @@ def _store(task: ImageTask, data: bytes, facts: ImageFacts) -> StoredFacts | Unu
     if facts.sha256 != task.sha256:
         return Unusable(
             rule="file_is_as_it_was_delivered",
-            reason="the staged file has changed since it was uploaded",
+            expected=f"SHA-256 {task.sha256}, as its manifest says",
+            actual=f"SHA-256 {facts.sha256}",
         )
     plan = task.plan
     policy = StorePolicy.parse(plan.policy.store, plan.policy.longest_side_px)
@@ -223,8 +228,11 @@ def _store(task: ImageTask, data: bytes, facts: ImageFacts) -> StoredFacts | Unu
 def _as_unusable(result: Unusable | WorkerDied | None) -> Unusable:
     if isinstance(result, Unusable):
         return result
-    reason = result.reason if result else "no result"
-    return Unusable(rule="image_is_readable", reason=f"decoding it ended the process: {reason}")
+    return Unusable(
+        rule="image_is_readable",
+        expected="an image whose decoding does not end the process",
+        actual=result.reason if result else "no result",
+    )
 
 
 def _sha256(ref: ImageRef | None) -> str | None:

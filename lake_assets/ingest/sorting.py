@@ -91,8 +91,8 @@ def _unusable_image(seen: SeenBatch, position: int) -> RejectedRow:
         row=seen.batch.row_numbers[position].as_py(),
         rule=unusable.rule,
         path=ref.name if ref else "",
-        expected="an image that can be decoded",
-        actual=unusable.reason,
+        expected=unusable.expected,
+        actual=unusable.actual,
         row_json=row_json(seen.batch.rows.slice(position, 1).to_pylist()[0]),
     )
 
