@@ -44,20 +44,22 @@ def session(ctx: typer.Context) -> Iterator[Session]:
     home: Path | None = ctx.obj
     with Lake.open(home) as lake:
         err = stderr()
-        log_to(err, level=lake.settings.log_level)
-        yield Session(lake=lake, err=err, home_option=home)
+        with log_lines(err, level=lake.settings.log_level):
+            yield Session(lake=lake, err=err, home_option=home)
 
 
-def log_to(console: Console, *, level: str) -> None:
+@contextmanager
+def log_lines(console: Console, *, level: str) -> Iterator[None]:
     """Send log lines to ``console``: ours from ``level``, those of libraries from WARNING."""
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, ConsoleHandler):  # of an earlier command in this process
-            root.removeHandler(handler)
-    root.addHandler(ConsoleHandler(console))
+    handler = ConsoleHandler(console)
     logging.getLogger("lake_assets").setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 class ConsoleHandler(logging.Handler):

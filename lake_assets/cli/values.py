@@ -10,11 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from rich.filesize import decimal
+
+_UNSAFE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories: controls, lone surrogates (no encoding has them), line separators."""
+_TURNS_TEXT = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Bidirectional controls, which make text look like other text."""
 
 
 def json_value(value: Any) -> Any:
@@ -90,7 +96,7 @@ def _key(key: Any) -> str:
 
 
 def _escape(char: str) -> str:
-    # Spaces of other scripts (U+3000…) and joiners are not printable to Python, but harmless.
-    if ord(char) > 0x9F and char not in "\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
-        return char
-    return char.encode("unicode_escape").decode("ascii")
+    # What else Python calls unprintable, spaces of other scripts and joiners, is harmless.
+    if char in _TURNS_TEXT or unicodedata.category(char) in _UNSAFE:
+        return char.encode("unicode_escape").decode("ascii")
+    return char

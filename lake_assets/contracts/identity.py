@@ -33,10 +33,8 @@ def keyed_record_ids(rows: Any, *, images: Sequence[str | None] | None) -> list[
         images: SHA-256 of each row's image; None where images are no part of the key.
     """
     shas = images if images is not None else [None] * rows.num_rows
-    return [
-        _digest(values | {"_image": sha})
-        for values, sha in zip(rows.to_pylist(), shas, strict=True)
-    ]
+    values = rows.to_pylist() if rows.num_columns else [{}] * len(shas)
+    return [_digest(row | {"_image": sha}) for row, sha in zip(values, shas, strict=True)]
 
 
 def positional_record_ids(upload_id: str, file_number: int, row_numbers: Any) -> Any:

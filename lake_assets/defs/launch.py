@@ -172,7 +172,7 @@ def ui_command(lake: Lake, *, port: int) -> UiCommand:
     """
     home = prepare_dagster_home(lake)
     arguments = [
-        sys.executable, "-m", "dagster", "dev", "--python-module", "lake_assets.definitions",
+        sys.executable, "-m", "dagster", "dev", "--module-name", "lake_assets.definitions",
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     environment = {"DAGSTER_HOME": str(home), "LAKE_HOME": str(lake.home)}

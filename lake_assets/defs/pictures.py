@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -24,10 +23,11 @@ SHEET_IMAGES = 48
 SHEET_BYTES = 42_000
 """As base64 in a data URI it grows by a third, and stays under the 60 kB that the UI renders."""
 _CELL_CHARACTERS = 60
+_ID_CHARACTERS = 19
 
 
 def counts_metadata(prepared: Prepared) -> dict[str, Any]:
-    """Return the numbers of what was ingested, and one row per upload."""
+    """Return the numbers of what was ingested."""
     total = prepared.total()
     seconds = total["seconds"]
     numbers: dict[str, Any] = {
@@ -40,7 +40,6 @@ def counts_metadata(prepared: Prepared) -> dict[str, Any]:
         "image bytes saved": int(total["image_bytes_in"] - total["image_bytes_stored"]),
         "seconds": round(seconds, 3),
         "rows per second": round(total["rows_in"] / seconds, 1) if seconds else 0.0,
-        "uploads": dg.MetadataValue.json([asdict(item.outcome) for item in prepared.uploads]),
     }
     if not prepared.uploads:
         numbers["note"] = "Nothing was pending: the dataset is up to date."
@@ -85,7 +84,11 @@ def row_sample(stores: Stores, table: str, parts: Iterable[Part], where: dict[st
     rows = _first_rows(parts)
     if rows is None and stores.tables.exists(table):
         rows = stores.tables.read(table, where=where, limit=SAMPLE_ROWS)
-    return markdown_table(rows) if rows is not None and rows.num_rows else "No rows."
+    if rows is None or not rows.num_rows:
+        return "No rows."
+    # What the delivery says first; the lake's own columns are long and alike.
+    names = sorted(rows.column_names, key=lambda name: name.startswith("_"))
+    return markdown_table(rows.select(names))
 
 
 def _first_rows(parts: Iterable[Part]) -> pa.Table | None:
@@ -102,14 +105,16 @@ def markdown_table(rows: pa.Table) -> str:
     head = "| " + " | ".join(_cell(name) for name in rows.column_names) + " |"
     rule = "|" + "--|" * rows.num_columns
     body = [
-        "| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows.to_pylist()
+        "| " + " | ".join(_cell(value, name) for name, value in row.items()) + " |"
+        for row in rows.to_pylist()
     ]
     return "\n".join([head, rule, *body])
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, column: str = "") -> str:
     text = "" if value is None else " ".join(str(value).split())
-    text = text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+    longest = _ID_CHARACTERS if column.startswith("_") or "sha256" in column else _CELL_CHARACTERS
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
     return text.replace("\\", "\\\\").replace("|", "\\|")
 
 

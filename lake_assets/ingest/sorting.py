@@ -74,11 +74,18 @@ def usable_rows(seen: SeenBatch) -> UsableRows:
     good = [n for n in range(len(seen.shas)) if n not in gone]
     kept = pa.array(good, pa.int64())
     return UsableRows(
-        rows=everything.take(batch.rows.take(kept), kept) if bad else everything,
+        # Not `Table.take`, which forgets how many rows a table without columns has.
+        rows=everything.take(batch.rows.filter(_mask(len(seen.shas), gone)), kept)
+        if bad
+        else everything,
         rejected=tuple(_unusable_image(seen, n) for n in bad),
         images_in=sum(seen.shas[n] is not None for n in good),
         image_bytes_in=sum(seen.byte_counts[n] for n in good),
     )
+
+
+def _mask(length: int, gone: set[int]) -> Any:
+    return pa.array((position not in gone for position in range(length)), pa.bool_())
 
 
 def _unusable_image(seen: SeenBatch, position: int) -> RejectedRow:
@@ -139,7 +146,7 @@ def record_ids(rows: Rows, contract: DatasetContract, *, upload_id: str, file_nu
 
 def raw_rows(rows: Rows, ids: Any, *, upload_id: str, now: datetime) -> Any:
     """Return the rows as they go into the dataset's table, the lake's columns first."""
-    count = rows.table.num_rows
+    count = len(rows.shas)  # a table without columns does not know how many rows it has
     lake_columns = [
         ids,
         pa.repeat(pa.scalar(upload_id), count),

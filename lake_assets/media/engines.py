@@ -7,22 +7,24 @@ outlives the process that started it.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from lake_assets.errors import FatalError, InvalidRequest
+from lake_assets.media.worker_processes import (
+    describe_exits,
+    kill_workers,
+    process_context,
+    processes_of,
+    start_worker,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -188,7 +190,7 @@ class ProcessPoolEngine:
     ) -> None:
         """Close. After an error, Ctrl-C included, workers are killed over what they work on."""
         if kind is not None and self._pool is not None:
-            _kill_workers(self._pool)
+            kill_workers(self._pool)
         self.close()
 
     def _hand_out(
@@ -209,7 +211,7 @@ class ProcessPoolEngine:
         future = self._submit(function, task.item)
         if not _is_lost(future):
             return future.result()
-        reason = _describe_exits(self._end_pool())
+        reason = describe_exits(self._end_pool())
         self._check_workers_start(reason)
         return WorkerDied(item_index=task.index, reason=reason)
 
@@ -229,7 +231,7 @@ class ProcessPoolEngine:
     def _submit(self, function: Callable[..., R], *arguments: object) -> Future[R]:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=_process_context(), initializer=_start_worker
+                self._workers, mp_context=process_context(), initializer=start_worker
             )
         try:
             return self._pool.submit(function, *arguments)
@@ -244,7 +246,7 @@ class ProcessPoolEngine:
         pool, self._pool = self._pool, None
         if pool is None:
             return []
-        processes = _processes(pool)
+        processes = processes_of(pool)
         pool.shutdown(wait=True, cancel_futures=True)
         return [process.exitcode for process in processes if process.exitcode is not None]
 
@@ -252,54 +254,3 @@ class ProcessPoolEngine:
 def _is_lost(future: Future[R]) -> bool:
     """Wait for ``future``, and tell whether it went down with its pool."""
     return isinstance(future.exception(), BrokenProcessPool)
-
-
-def _process_context() -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # Pillow, NumPy and imagehash take 0.2 s to import. Has no effect on a server that runs already.
-    context.set_forkserver_preload(["lake_assets.media.inspect"])
-    return context
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that uses the pool is gone, however it went.
-
-    A worker holds both ends of its own call queue, so it would never see that queue close. Linux's
-    PR_SET_PDEATHSIG would watch the fork server instead, which is the worker's parent there.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
-    # Private, but the same from Python 3.11 to 3.14, where kill_workers() reads it too.
-    return list((pool._processes or {}).values())
-
-
-def _kill_workers(pool: ProcessPoolExecutor) -> None:
-    for process in _processes(pool):
-        process.kill()
-
-
-def _describe_exits(codes: list[int]) -> str:
-    # The pool ends the survivors with SIGTERM, so that one says nothing about the first death.
-    telling = [code for code in codes if code != -signal.SIGTERM] or codes
-    return "worker process ended: " + (", ".join(map(_describe_exit, telling)) or "unknown cause")
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    hint = ", perhaps out of memory" if code == -signal.SIGKILL else ""
-    return f"signal {name}{hint}"

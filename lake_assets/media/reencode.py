@@ -8,91 +8,28 @@ stored as delivered.
 from __future__ import annotations
 
 import hashlib
-import io
-import re
-import struct
 from dataclasses import dataclass
-from typing import Any, Literal, Self
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lake_assets.errors import InvalidRegistry
-from lake_assets.media.inspect import (
-    DECODER_ERRORS,
-    ImageFacts,
-    MediaLimits,
-    decoder_errors_reject,
-    flattened,
-    load_upright,
-    opened,
-)
+from lake_assets.media.decode import MediaLimits, load_upright, opened
+from lake_assets.media.encoders import Encoder, encode, encoder_for, pixels_for
+from lake_assets.media.inspect import ImageFacts
+from lake_assets.media.metadata import upright_exif
+from lake_assets.media.rejection import decoder_errors_reject
+from lake_assets.media.store_policy import StorePolicy
 
-Form = Literal["original", "lossless", "jpeg", "webp"]
-
-MIN_SIDE_PX = 16
-_ALLOWED = "original, lossless, jpeg:<quality> or webp:<quality> with a quality of 1 to 100"
-_PLAIN: dict[str, Form] = {"original": "original", "lossless": "lossless"}
-_LOSSY: dict[str, Form] = {"jpeg": "jpeg", "webp": "webp"}
-_LOSSY_TEXT = re.compile(r"(jpeg|webp):([1-9][0-9]?|100)")
+__all__ = ["StorePolicy", "StoredImage", "reencode"]
 
 _PNG_BIT_DEPTH_AT = 24  # IHDR is the first chunk: W3C PNG, 11.2.1
 _TIFF_BITS_PER_SAMPLE = 258
-_TIFF_SHORT = 3
-_EXIF_PREFIX = b"Exif\0\0"
+_COMPACT_FORMATS = ("JPEG", "MPO", "AVIF", "HEIF", "WEBP")
+"""Formats whose files lossless WebP does not make smaller."""
 
-# Of a TIFF's tags, those about the picture. The rest lay out the file itself.
-_DESCRIPTIVE_TAGS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.XResolution,
-    ExifTags.Base.YResolution,
-    ExifTags.Base.ResolutionUnit,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.Copyright,
-)
-_EXIF_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorePolicy:
-    """How images of a dataset are stored. Make it with `parse`, which checks it."""
-
-    form: Form
-    quality: int | None = None
-    """1–100, for jpeg and webp; as libjpeg and libwebp understand it."""
-    max_side_px: int | None = None
-    """Images with a longer side are scaled down to it; None: as they are."""
-
-    @classmethod
-    def parse(cls, text: str, max_side_px: int | None = None) -> Self:
-        """Return the policy that a contract spells ``text``, e.g. ``jpeg:85``.
-
-        Raises:
-            InvalidRegistry: for any other text, a side below 16 px, or ``original`` with a side.
-        """
-        if max_side_px is not None and max_side_px < MIN_SIDE_PX:
-            raise InvalidRegistry(
-                f"max_side_px is {max_side_px}; allowed is {MIN_SIDE_PX} or more",
-                max_side_px=max_side_px,
-            )
-        if text == "original" and max_side_px is not None:
-            raise InvalidRegistry(
-                "store: original keeps the bytes, so max_side_px cannot be met;"
-                " drop it, or store as lossless, jpeg or webp",
-                max_side_px=max_side_px,
-            )
-        if form := _PLAIN.get(text):
-            return cls(form=form, max_side_px=max_side_px)
-        if match := _LOSSY_TEXT.fullmatch(text):
-            form = _LOSSY[match[1]]
-            return cls(form=form, quality=int(match[2]), max_side_px=max_side_px)
-        raise InvalidRegistry(f"store: {text!r} is unknown; allowed are {_ALLOWED}", store=text)
+_EXACT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,38 +44,6 @@ class StoredImage:
     width_px: int
     """After EXIF orientation, as in `ImageFacts`."""
     height_px: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Encoder:
-    """One of Pillow's encoders and what fits into its files."""
-
-    pillow_name: str
-    mime_type: str
-    extension: str
-    max_side_px: int
-    max_exif_bytes: int = 2**31 - 1
-
-
-_JPEG = _Encoder(
-    pillow_name="JPEG",
-    mime_type="image/jpeg",
-    extension="jpg",
-    max_side_px=65_500,  # JPEG_MAX_DIMENSION of libjpeg
-    max_exif_bytes=65_533,  # one marker segment: ITU-T T.81, B.1.1.4
-)
-_PNG = _Encoder(pillow_name="PNG", mime_type="image/png", extension="png", max_side_px=2**31 - 1)
-_WEBP = _Encoder(
-    pillow_name="WEBP",
-    mime_type="image/webp",
-    extension="webp",
-    max_side_px=16_383,  # 14 bits: RFC 6386, 9.1
-)
-
-_COMPACT_FORMATS = ("JPEG", "MPO", "AVIF", "HEIF", "WEBP")
-"""Formats whose files lossless WebP does not make smaller."""
-
-_EXACT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 def reencode(data: bytes, facts: ImageFacts, policy: StorePolicy) -> StoredImage:
@@ -231,68 +136,21 @@ def _encode(
         # Decodes no more than is needed; square, as the image may still lie on its side.
         image.draft(None, (max(size_px), max(size_px)))
     upright = load_upright(image, name=facts.sha256).pixels
-    exif, icc_profile = _exif(image), upright.info.get("icc_profile", b"")
+    exif, icc_profile = upright_exif(image), upright.info.get("icc_profile", b"")
     with decoder_errors_reject(facts.sha256):
-        pixels = _pixels_for(policy.form, upright)
-    encoder = _encoder_for(policy.form, pixels, size_px)
+        pixels = pixels_for(policy.form, upright)
+    encoder = encoder_for(policy.form, pixels, size_px)
     if max(size_px) > encoder.max_side_px:
         return None
     if pixels.size != size_px:
         pixels = pixels.resize(size_px, Image.Resampling.LANCZOS)
     pixels.info = {}  # or else some encoders write comments and colour keys from it
     return _stored(
-        _saved(pixels, encoder, policy, exif=exif, icc_profile=icc_profile), encoder, size_px
+        encode(pixels, encoder, policy, exif=exif, icc_profile=icc_profile), encoder, size_px
     )
 
 
-def _pixels_for(form: Form, image: Image.Image) -> Image.Image:
-    """Return ``image`` in a mode that the encoder of ``form`` takes: I;16, L, LA, RGB or RGBA."""
-    if form == "jpeg":
-        return flattened(image)
-    if form == "lossless" and image.mode.startswith("I;16"):
-        # By way of 32 bits into this machine's byte order: Pillow 13 resizes I;16B to noise.
-        return image.convert("I").convert("I;16")
-    if image.has_transparency_data and not image.mode.startswith("I"):
-        return image.convert("LA" if _is_grey(image) else "RGBA")
-    return flattened(image)
-
-
-def _is_grey(image: Image.Image) -> bool:
-    return image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
-
-
-def _encoder_for(form: Form, pixels: Image.Image, size_px: tuple[int, int]) -> _Encoder:
-    if form == "jpeg":
-        return _JPEG
-    if form == "webp":
-        return _WEBP
-    # WebP has no grey: no 16 bits of it, and no place for its profile.
-    has_grey_profile = _is_grey(pixels) and "icc_profile" in pixels.info
-    if has_grey_profile or pixels.mode.startswith("I;16") or max(size_px) > _WEBP.max_side_px:
-        return _PNG
-    return _WEBP
-
-
-def _saved(
-    pixels: Image.Image, encoder: _Encoder, policy: StorePolicy, *, exif: bytes, icc_profile: bytes
-) -> bytes:
-    options: dict[str, Any] = {}
-    if policy.form == "lossless":
-        options = {"lossless": True, "exact": True}  # exact: colours below full transparency too
-    elif policy.quality is not None:
-        options = {"quality": policy.quality}
-    if exif and len(exif) <= encoder.max_exif_bytes:
-        options["exif"] = exif
-    # ICC.1:2022, 7.2.8: bytes 16–19 name the colour space. WebP's pixels are always RGB.
-    is_grey = _is_grey(pixels) and encoder is not _WEBP
-    if icc_profile[16:20] == (b"GRAY" if is_grey else b"RGB "):
-        options["icc_profile"] = icc_profile
-    buffer = io.BytesIO()
-    pixels.save(buffer, encoder.pillow_name, **options)
-    return buffer.getvalue()
-
-
-def _stored(data: bytes, encoder: _Encoder, size_px: tuple[int, int]) -> StoredImage:
+def _stored(data: bytes, encoder: Encoder, size_px: tuple[int, int]) -> StoredImage:
     return StoredImage(
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -301,48 +159,3 @@ def _stored(data: bytes, encoder: _Encoder, size_px: tuple[int, int]) -> StoredI
         width_px=size_px[0],
         height_px=size_px[1],
     )
-
-
-def _exif(image: Image.Image) -> bytes:
-    """Return the EXIF of a decoded image for a file that is upright; empty: none, or damaged."""
-    try:
-        if isinstance(image, TiffImageFile):
-            return _exif_of_tiff(image)
-        return _without_turn(image.info.get("exif", b""))
-    except DECODER_ERRORS:
-        # As in inspect: a broken camera tag is no reason to lose the pixels.
-        return b""
-
-
-def _exif_of_tiff(image: TiffImageFile) -> bytes:
-    delivered, kept = image.getexif(), Image.Exif()
-    tags = {int(tag): delivered[tag] for tag in _DESCRIPTIVE_TAGS if tag in delivered}
-    parts = {part: delivered.get_ifd(part) for part in _EXIF_PARTS}
-    kept.update(tags)
-    for part, values in parts.items():
-        if values:
-            kept.get_ifd(part).update(values)
-    return kept.tobytes() if tags or any(parts.values()) else b""
-
-
-def _without_turn(exif: bytes) -> bytes:
-    """Return ``exif`` with its orientation set to 1, and otherwise byte for byte.
-
-    Patched in place, because rewriting EXIF moves what maker notes point to. TIFF 6.0, section 2:
-    a header with the byte order and the place of the first directory; 12 bytes an entry.
-
-    Raises:
-        struct.error: the directory runs past the end.
-        KeyError: there is no byte order.
-    """
-    if not exif:
-        return b""
-    tiff = bytearray(exif.removeprefix(_EXIF_PREFIX))
-    order = {b"II": "<", b"MM": ">"}[bytes(tiff[:2])]
-    (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (count,) = struct.unpack_from(f"{order}H", tiff, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        (tag,) = struct.unpack_from(f"{order}H", tiff, entry)
-        if tag == ExifTags.Base.Orientation:
-            struct.pack_into(f"{order}HHIHH", tiff, entry, tag, _TIFF_SHORT, 1, 1, 0)
-    return _EXIF_PREFIX + bytes(tiff)

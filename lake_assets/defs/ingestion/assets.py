@@ -119,21 +119,22 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
     own = {"provider": name.provider, "dataset": name.dataset}
     places = {"raw": (name.table, {}), "images": (IMAGES.name, own),
               "quarantine": (QUARANTINE.name, own)}  # fmt: skip
-    counts = pictures.counts_metadata(prepared)
+    uploads = {
+        "uploads": dg.MetadataValue.json([asdict(item.outcome) for item in prepared.uploads])
+    }
     for asset, (table, where) in places.items():
         change = prepared.changes.get(asset)
         parts = [part for item in prepared.uploads for part in item.parts[asset]]
-        metadata = counts | pictures.table_metadata(
-            stores, table, change.spec.schema if change else None
-        )
-        metadata["row sample"] = dg.MetadataValue.md(
-            pictures.row_sample(stores, table, parts, where)
-        )
+        metadata = pictures.counts_metadata(prepared)
+        sample = pictures.row_sample(stores, table, parts, where)
+        metadata["row sample"] = dg.MetadataValue.md(sample)
         if asset == "quarantine":
             metadata |= pictures.rejected_metadata(prepared)
         else:
             images = [part for item in prepared.uploads for part in item.parts["images"]]
             metadata |= pictures.contact_sheet_metadata(stores, name, images)
+        columns = change.spec.schema if change else None
+        metadata |= pictures.table_metadata(stores, table, columns) | uploads
         context.add_asset_metadata(metadata, asset_key=asset, partition_key=str(name))
 
 
