@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.installed  ## Generate sample deliveries, run the main job on them, show what came of it.
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m lake_assets.samples.demo --home $(DEMO_HOME)
+	@$(BIN)/python -m lake_assets.samples.demo --home $(DEMO_HOME)
 
 test: $(VENV)/.installed  ## Run every test.
 	$(BIN)/python -m pytest

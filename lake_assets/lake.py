@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import DatasetName, check_name
 from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
-from lake_assets.errors import LakeError, LakeNotFound, StorageUnavailable, UploadsFailed
+from lake_assets.errors import (
+    InvalidRequest,
+    LakeError,
+    LakeNotFound,
+    StorageUnavailable,
+    UploadsFailed,
+)
 from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
 from lake_assets.ingest.model import read_journal
 from lake_assets.intake.archives import ArchiveLimits
@@ -267,15 +273,28 @@ class Lake:
 
         Raises:
             UploadsFailed: if it could not be ingested; its files are kept in ``failed/``.
+            InvalidRequest: if it failed before, or was cancelled: ``retry`` makes it pending.
             UnknownUpload, DatasetBusy.
         """
         upload = self.stores.staging.find(upload_id)
+        if upload.state in (State.FAILED, State.CANCELLED):
+            raise InvalidRequest(
+                f"upload {upload.id} is {upload.state}; make it pending again with "
+                f"`lake process retry {upload.id}`",
+                upload_id=upload.id,
+            )
         request = Request(name=upload.name, upload_ids=frozenset({upload.id}))
         return self._ingest(request)
 
     def ingest_pending(self) -> tuple[Ingested, ...]:
-        """Ingest all pending uploads, dataset by dataset, in this process."""
-        return tuple(self._ingest(Request(name=name)) for name in self.datasets_with_work())
+        """Ingest all pending uploads, dataset by dataset, in this process.
+
+        Raises:
+            UploadsFailed: if some could not be ingested; the others were.
+        """
+        done = [self._bring_up_to_date(Request(name=name)) for name in self.datasets_with_work()]
+        _raise_failures([failure for item in done for failure in item.failures])
+        return tuple(done)
 
     def rebuild(self, name: DatasetName) -> Ingested:
         """Read all finished uploads of a dataset again and replace what the tables have of it."""
@@ -287,11 +306,14 @@ class Lake:
         return tuple(sorted({upload.name for upload in waiting}))
 
     def _ingest(self, request: Request) -> Ingested:
+        done = self._bring_up_to_date(request)
+        _raise_failures(done.failures)
+        return done
+
+    def _bring_up_to_date(self, request: Request) -> Ingested:
         done = ingest(self.stores, request)
         if done.outcomes:
             refresh_catalog(self.stores, [request.name])
-        if done.failures:
-            raise failed_uploads(done.failures)
         return done
 
     # -- looking
@@ -325,6 +347,11 @@ class Lake:
         ]
 
 
+def _raise_failures(failures: Sequence[FailedUpload]) -> None:
+    if failures:
+        raise failed_uploads(failures)
+
+
 def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
     """Return the error that tells of uploads that failed, and what to do."""
     listed = "; ".join(f"{item.upload_id}: {item.message}" for item in failures)
@@ -350,7 +377,8 @@ def _manifest(
         name=name,
         created_at=datetime.now(tz=UTC),
         created_by=created_by(),
-        source=collected.source,
+        # A path may hold bytes that are no UTF-8, which Python shows as lone surrogates.
+        source=collected.source.encode("utf-8", "backslashreplace").decode(),
         file_count=len(collected.files),
         byte_count=sum(file.byte_count for file in collected.files),
         description=description,

@@ -75,7 +75,8 @@ def _entry(lake: Lake, name: DatasetName) -> dict[str, Any]:
 
 
 def _print_catalog(opened: Session, rows: Sequence[dict[str, Any]]) -> None:
-    from lake_assets.cli.output import Column, counted, print_lines, print_table, size
+    from lake_assets.cli.output import counted, print_lines, size
+    from lake_assets.cli.tables import Column, print_table
     from lake_assets.cli.values import instant
     from lake_assets.intake.uploads import State
 
@@ -120,12 +121,14 @@ def _print_entry(name: DatasetName, entry: dict[str, Any], columns: list[dict[st
 
 
 def _print_uploads(uploads: Sequence[UploadStatus]) -> None:
-    from lake_assets.cli.output import Column, counted, print_lines, print_table
+    from lake_assets.cli.output import counted, print_lines
+    from lake_assets.cli.tables import Column, print_table
     from lake_assets.cli.values import instant
 
     if not uploads:
         return
-    texts = [Column("upload", is_whole=True), Column("state"), Column("uploaded"), Column("by")]
+    texts = [Column("upload", is_whole=True), Column("state"), Column("uploaded"),
+             Column("by", is_extra=True)]  # fmt: skip
     numbers = [Column(item, True) for item in ("rows in", "accepted", "rejected", "duplicates")]
     rows = (
         [item.upload.id, str(item.upload.state), instant(item.upload.manifest.created_at),

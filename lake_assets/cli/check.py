@@ -63,7 +63,8 @@ def _row(name: DatasetName, rule: Check, result: CheckResult) -> dict[str, Any]:
 
 
 def _print_checks(rows: list[dict[str, Any]]) -> None:
-    from lake_assets.cli.output import Column, print_lines, print_table
+    from lake_assets.cli.output import print_lines
+    from lake_assets.cli.tables import Column, print_table
 
     if not rows:
         print_lines("No datasets yet: nothing to check")

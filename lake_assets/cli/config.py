@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,8 @@ dataset_app = typer.Typer(no_args_is_help=True, help="What is delivered, and wha
 app.add_typer(provider_app, name="provider")
 app.add_typer(dataset_app, name="dataset")
 
+_FIELD_ID = re.compile(r"\b[0-9]+: ")
+"""Iceberg writes the field ids of a struct into its type; they tell a reader nothing."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -43,7 +46,8 @@ def create_provider(
 @provider_app.command("list")
 def list_providers(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Print the providers and how many datasets each has."""
-    from lake_assets.cli.output import Column, print_json, print_lines, print_table
+    from lake_assets.cli.output import print_json, print_lines
+    from lake_assets.cli.tables import Column, print_table
 
     with session(ctx) as opened:
         registry = opened.lake.registry
@@ -63,7 +67,8 @@ def list_providers(ctx: typer.Context, as_json: AsJson = False) -> None:
 @dataset_app.command("list")
 def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Print the datasets of the registry."""
-    from lake_assets.cli.output import Column, print_json, print_lines, print_table
+    from lake_assets.cli.output import print_json, print_lines
+    from lake_assets.cli.tables import Column, print_table
 
     with session(ctx) as opened:
         registry = opened.lake.registry
@@ -104,12 +109,15 @@ def table_columns(lake: Lake, name: DatasetName) -> list[dict[str, str]]:
     if not lake.stores.tables.exists(name.table):
         return []
     columns = lake.stores.tables.facts(name.table).columns
-    return [{"name": column, "type": kind, "comment": doc} for column, kind, doc in columns]
+    return [
+        {"name": column, "type": _FIELD_ID.sub("", kind), "comment": doc}
+        for column, kind, doc in columns
+    ]
 
 
 def print_columns(columns: list[dict[str, str]]) -> None:
     """Print columns as ``table_columns`` returns them."""
-    from lake_assets.cli.output import Column, print_table
+    from lake_assets.cli.tables import Column, print_table
 
     titles = [Column("column", is_whole=True), Column("type"), Column("comment")]
     print_table(titles, ([item["name"], item["type"], item["comment"]] for item in columns))

@@ -147,17 +147,20 @@ def _next_step(opened: Session, upload: Upload) -> tuple[str, ...]:
 
 
 def _print_uploads(uploads: Sequence[Upload], limit: int) -> None:
-    from lake_assets.cli.output import Column, counted, print_lines, print_table, size
+    from lake_assets.cli.output import counted, print_lines, size
+    from lake_assets.cli.tables import Column, print_table
     from lake_assets.cli.values import instant
 
     if not uploads:
         print_lines("No such uploads")
         return
     columns = [
-        Column("upload", is_whole=True), Column("dataset"), Column("state", is_whole=True),
-        Column("files", is_number=True), Column("size", is_number=True), Column("uploaded"),
-        Column("by"), Column("source"),
-    ]  # fmt: skip
+        *(Column(title, is_whole=True) for title in ("upload", "dataset", "state")),
+        Column("files", is_number=True, is_extra=True),
+        Column("size", is_number=True),
+        Column("uploaded"),
+        *(Column(title, is_extra=True) for title in ("by", "source")),
+    ]
     rows = (
         [item.id, str(item.name), str(item.state), f"{item.manifest.file_count:,}",
          size(item.manifest.byte_count), instant(item.manifest.created_at),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lake_assets.cli.documents import failure_document, outcome_document
-from lake_assets.cli.output import Column, counted, print_lines, print_table, size
+from lake_assets.cli.output import counted, print_lines, size
+from lake_assets.cli.tables import Column, print_table
 from lake_assets.errors import FatalError, LakeError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def print_report(report: RunReport) -> None:
     """Print what a run did for its dataset; why it failed is for ``trouble`` to tell."""
     print_lines(f"{report.name}: {_verdict(report)} (run {report.run_id})")
     if report.outcomes:
-        print_table(_COLUMNS, (_row(outcome) for outcome in report.outcomes))
+        print_table(_COLUMNS, [_row(outcome) for outcome in report.outcomes])
     for outcome in report.outcomes:
         print_lines(*account(outcome))
 

@@ -15,7 +15,7 @@ from lake_assets.cli.questions import answer
 from lake_assets.errors import QueryFailed
 
 if TYPE_CHECKING:
-    from lake_assets.cli.output import Column
+    from lake_assets.cli.tables import Column
     from lake_assets.lake import Lake
 
 _SHOWN_ROWS = 1_000
@@ -86,7 +86,8 @@ def _answer(
 
 
 def _write_table(relation: Any, limit: int | None) -> None:
-    from lake_assets.cli.output import counted, fits, print_lines, print_records, print_table
+    from lake_assets.cli.output import counted, print_lines
+    from lake_assets.cli.tables import print_table
 
     if relation is None:  # CREATE, COPY…
         print_lines("done")
@@ -94,7 +95,7 @@ def _write_table(relation: Any, limit: int | None) -> None:
     shown = _SHOWN_ROWS if limit is None else limit
     columns = _columns(relation)
     rows = _cells(relation.limit(shown).fetchall())
-    (print_table if fits(columns, rows) else print_records)(columns, rows)
+    print_table(columns, rows)
     # Counted only when there may be more: it runs the query once again.
     total = _row_count(relation) if len(rows) == shown else len(rows)
     hidden = f"; {total - shown:,} not shown, see --limit" if total > shown else ""
@@ -102,10 +103,10 @@ def _write_table(relation: Any, limit: int | None) -> None:
 
 
 def _columns(relation: Any) -> list[Column]:
-    from lake_assets.cli.output import Column
+    from lake_assets.cli.tables import Column
 
     return [
-        Column(name, is_number=kind.id in _NUMBERS)
+        Column(name, is_number=kind.id in _NUMBERS, is_whole=True)
         for name, kind in zip(relation.columns, relation.types, strict=True)
     ]
 

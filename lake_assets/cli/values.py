@@ -12,7 +12,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from rich.filesize import decimal
@@ -72,8 +72,8 @@ def visible(text: str) -> str:
 
 
 def instant(at: datetime | None) -> str:
-    """Return an instant for people, to the second, with its zone."""
-    return "" if at is None else at.isoformat(sep=" ", timespec="seconds")
+    """Return an aware instant for people, to the second: ``2026-01-02 03:04:05Z``."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ makes its row a misfit. Invariant: each row is either kept whole or reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
         rows: ``pyarrow.Table``.
         schema: ``pyarrow.Schema`` of the columns known so far; may be empty.
     """
+    rows = rows.rename_columns(_as_known(rows.column_names, schema.names))
     grown = grow_schema(schema, rows.schema)
     columns = {}
     misfits: dict[int, Misfit] = {}
@@ -73,6 +74,12 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
         schema=grown,
         misfits=tuple(misfits[row] for row in sorted(misfits)),
     )
+
+
+def _as_known(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return ``names`` spelled as the table spells them: to SQL engines, ``Name`` is ``name``."""
+    spelled = {name.lower(): name for name in known}
+    return [spelled.get(name.lower(), name) for name in names]
 
 
 def grow_schema(known: Any, delivered: Any) -> Any:
@@ -164,6 +171,8 @@ def _may_fit(given: Any, wanted: Any) -> bool:
         return all(_may_fit(field.type, fields[field.name]) for field in given)
     if types.is_list(given) and types.is_list(wanted):
         return _may_fit(given.value_type, wanted.value_type)
+    if types.is_decimal(given):
+        return bool(types.is_decimal(wanted))
     if types.is_integer(given):
         return bool(types.is_integer(wanted) or types.is_floating(wanted))
     if types.is_floating(given):

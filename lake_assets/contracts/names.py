@@ -14,7 +14,24 @@ from lake_assets.errors import InvalidName
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 RESERVED = frozenset({"lake", "tasks"})
 # `select … from main.x` or `information_schema.x` would never reach our table.
-_TAKEN_BY_DUCKDB = frozenset({"main", "information_schema", "pg_catalog", "system", "temp"})
+_TAKEN_BY_DUCKDB = frozenset(
+    {"main", "memory", "information_schema", "pg_catalog", "system", "temp"}
+)
+# Words of SQL that DuckDB does not take unquoted as the first part of a name, from
+# `SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved',
+# 'type_function')`. After the dot it takes every word.
+_SQL_WORDS = frozenset(
+    """
+    all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by
+    case cast check collate collation column concurrently constraint create cross default
+    deferrable desc describe distinct do else end except false fetch for foreign freeze from full
+    generated glob group having ilike in initially inner intersect into is isnull join lambda
+    lateral leading left like limit map natural not notnull null offset on only or order outer
+    overlaps pivot pivot_longer pivot_wider placing positional primary qualify references returning
+    right select semi show similar some struct summarize symmetric table tablesample then to
+    trailing true try_cast union unique unpack unpivot using variadic verbose when where window with
+    """.split()
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,7 +79,7 @@ def check_name(name: str, *, kind: str) -> str:
             f"letters, digits or underscores{hint}",
             name=name,
         )
-    if kind == "provider" and name in RESERVED | _TAKEN_BY_DUCKDB:
+    if kind == "provider" and name in RESERVED | _TAKEN_BY_DUCKDB | _SQL_WORDS:
         raise InvalidName(f"provider name {name!r} is reserved; choose another", name=name)
     return name
 

@@ -77,6 +77,14 @@ class DatasetContract(_Model):
     """Columns that make a row unique; empty: image and all columns, or no rule without images."""
     images: ImagePolicy = ImagePolicy()
 
+    @model_validator(mode="after")
+    def _parts_each_column_once(self) -> DatasetContract:
+        columns = [column for _, column in self.partition_fields()]
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise ValueError(f"partition_by names {', '.join(twice)} more than once")
+        return self
+
     def partition_fields(self) -> tuple[tuple[str, str], ...]:
         """Return (transform, column) pairs."""
         matches = (_PARTITION_FIELD.fullmatch(text) for text in self.partition_by)

@@ -6,18 +6,20 @@ failed, or it would hold its dataset's place in the queue (`tag_concurrency_limi
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 
 from lake_assets.intake.uploads import is_dead, signature
 
-_HOST, _PID, _STARTED = "lake/host", "lake/pid", "lake/process_started"
+_TAG = "lake/process"
 
 
 def sign_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Write into the run's tags which process it is."""
     mine = signature()
-    tags = {_HOST: mine["host"], _PID: str(mine["pid"]), _STARTED: str(mine["process_started"])}
-    instance.add_run_tags(run.run_id, tags)
+    text = json.dumps({key: mine[key] for key in ("host", "pid", "process_started")})
+    instance.add_run_tags(run.run_id, {_TAG: text})
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
@@ -25,15 +27,7 @@ def close_dead_runs(instance: dg.DagsterInstance) -> tuple[str, ...]:
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     dead = []
     for run in instance.get_runs(filters=started):
-        if _STARTED in run.tags and is_dead(_lease(run)):
+        if _TAG in run.tags and is_dead(json.loads(run.tags[_TAG])):
             instance.report_run_failed(run, "The process of this run ended without a word.")
             dead.append(run.run_id)
     return tuple(dead)
-
-
-def _lease(run: dg.DagsterRun) -> dict[str, object]:
-    return {
-        "host": run.tags[_HOST],
-        "pid": int(run.tags[_PID]),
-        "process_started": run.tags[_STARTED],
-    }

@@ -22,6 +22,7 @@ from lake_assets.ingest.model import COMMIT_ORDER, Asset, DataFile, Outcome, Pre
 from lake_assets.ingest.sorting import (
     Rows,
     check_partition_columns,
+    check_unique_columns,
     misfit_row,
     raw_rows,
     record_ids,
@@ -138,6 +139,8 @@ class _Preparation:
         self.own_columns = job.state.own_columns
         self._counts = _Counts()
         self._rows_by_file: dict[str, int] = {}
+        self._copies: list[StagedFile] = []
+        """Files that are in the upload under another name too."""
         self._files = {file.name: file for file in upload.files() if file.role == "data"}
         self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
         self._writers = {asset: stack.enter_context(self._writer(asset)) for asset in COMMIT_ORDER}
@@ -157,16 +160,22 @@ class _Preparation:
     def skip_delivered(self, files: tuple[StagedFile, ...]) -> tuple[StagedFile, ...]:
         """Return ``files`` without those that the dataset has; their rows are duplicates.
 
+        So are those of a file that is in the upload twice.
+
         Only where files stand alone: one that names images next to it may come again, the same
         byte for byte, because an image was mended.
         """
         if any(file.role == "image" for file in files):
             return files
-        fresh, delivered = [], dict(self._job.state.data_files)
-        for file in files:
+        fresh, delivered = [], self._job.state.data_files
+        firsts: dict[str, str] = {}
+        for file in sorted(files, key=lambda file: file.name):
             rows = delivered.get(file.sha256)
-            if rows is None or file.role != "data":
+            if file.role != "data":
                 fresh.append(file)
+            elif rows is None:
+                first = firsts.setdefault(file.sha256, file.name)
+                (fresh if first == file.name else self._copies).append(file)
             else:
                 self._counts.rows_in += rows
                 self._counts.duplicate += rows
@@ -260,6 +269,7 @@ class _Preparation:
 
     def _write_rows(self, usable: Rows) -> None:
         state, upload_id = self._job.state, self._upload.id
+        check_unique_columns(usable.table, state.contract)
         fitted = fit_rows(usable.table, self.own_columns)
         self.own_columns = fitted.schema
         self.reject(tuple(misfit_row(usable, item) for item in fitted.misfits), counted=True)
@@ -285,13 +295,15 @@ class _Preparation:
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""
         counts = self._counts
+        read = {file.sha256: file.rows for file in self.data_files()}
+        copied = sum(read.get(file.sha256, 0) for file in self._copies)
         return Outcome(
             upload_id=self._upload.id,
             run_id=self._job.run_id,
-            rows_in=counts.rows_in,
+            rows_in=counts.rows_in + copied,
             accepted=counts.accepted,
             rejected=sum(counts.rejected_by_rule.values()),
-            duplicate=counts.duplicate,
+            duplicate=counts.duplicate + copied,
             images_in=counts.images_in,
             images_stored=counts.images_stored,
             bytes_in=sum(file.byte_count for file in files),

@@ -34,7 +34,8 @@ class SeenKeys:
         self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
         if files:
             self._connection.execute(
-                f"INSERT INTO seen SELECT {column}, '' FROM read_parquet(?) WHERE {where}",
+                f"INSERT INTO seen SELECT {column}, '' "
+                f"FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
                 [list(files)],
             )
 

@@ -21,7 +21,7 @@ from ulid import ULID
 
 from lake_assets.contracts.fit import grow_schema
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import LakeError, RetryableError
+from lake_assets.errors import InvalidRequest, LakeError, RetryableError
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
@@ -39,7 +39,7 @@ from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import open_engine
 from lake_assets.storage.locks import exclusive_lock
 from lake_assets.storage.shards import sync_file_system
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, raw_spec
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, UPLOADS, raw_spec
 from lake_assets.storage.tables import Commit, TableSpec
 from lake_assets.storage.tables.parts import schema_of_part
 from lake_assets.stores import Stores
@@ -132,6 +132,7 @@ def _prepare(stores: Stores, request: Request) -> Prepared:
         commit(stores, change)
     finish(stores, pending)
     archived = list(stores.staging.uploads(State.DONE, name=request.name))
+    _require_archive(stores, request.name, archived)
     prepared, failures = _prepare_uploads(stores, request, archived)
     _make_durable(stores)
     known = (*recovered, *pending.recovered)
@@ -174,6 +175,25 @@ def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
             commit(stores, change)
         finish(stores, Prepared(name=name, changes={}, uploads=tuple(finished)))
     return finished
+
+
+def _require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload]) -> None:
+    """Raise unless each upload that the tables have can be read again.
+
+    Raises:
+        InvalidRequest: a rebuild would drop the rows of the others.
+    """
+    if not stores.tables.exists(UPLOADS.name):
+        return
+    where = {"provider": name.provider, "dataset": name.dataset}
+    ledger = stores.tables.read(UPLOADS.name, where=where, columns=("upload_id",))
+    gone = sorted(set(ledger["upload_id"].to_pylist()) - {upload.id for upload in archived})
+    if gone:
+        raise InvalidRequest(
+            f"{name} cannot be rebuilt: {len(gone)} of its uploads are no longer in staging/done, "
+            f"so their rows would be lost: {', '.join(gone[:5])}",
+            uploads=gone,
+        )
 
 
 def _give_back(stores: Stores, upload: Upload) -> None:
@@ -237,7 +257,8 @@ def _try_upload(
             raise
         return _set_aside(stores, upload, error)
     except BaseException:  # interrupted: the next run begins it again
-        _give_back(stores, upload)
+        if not rebuild:  # then the upload is in the tables, with parts that begin like these
+            _give_back(stores, upload)
         raise
 
 

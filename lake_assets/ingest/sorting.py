@@ -117,22 +117,30 @@ def misfit_row(rows: Rows, misfit: Misfit) -> RejectedRow:
     )
 
 
-def unique_key(rows: Rows, contract: DatasetContract) -> Any | None:
-    """Return the columns that make a row unique, or None where two equal rows are two rows.
+def check_unique_columns(table: Any, contract: DatasetContract) -> None:
+    """Raise unless ``table``, as delivered, has each column that makes a row unique.
+
+    Rows without them would all be the same row.
 
     Raises:
-        SchemaMismatch: when a column of ``unique_by`` was not delivered.
+        SchemaMismatch.
     """
-    if not contract.unique_by:
-        return rows.table if rows.has_images else None
-    missing = [name for name in contract.unique_by if name not in rows.table.column_names]
-    if missing:
+    delivered = {name.lower() for name in table.column_names}
+    missing = [name for name in contract.unique_by if name.lower() not in delivered]
+    if missing and table.num_rows:
         raise SchemaMismatch(
             f"the contract says unique_by: {', '.join(contract.unique_by)}; the delivery lacks "
             f"{', '.join(missing)}. Add the column, or correct the contract",
             columns=missing,
         )
-    return rows.table.select(list(contract.unique_by))
+
+
+def unique_key(rows: Rows, contract: DatasetContract) -> Any | None:
+    """Return the columns that make a row unique, or None where two equal rows are two rows."""
+    if not contract.unique_by:
+        return rows.table if rows.has_images else None
+    wanted = {name.lower() for name in contract.unique_by}
+    return rows.table.select([name for name in rows.table.column_names if name.lower() in wanted])
 
 
 def record_ids(rows: Rows, contract: DatasetContract, *, upload_id: str, file_number: int) -> Any:
@@ -158,15 +166,32 @@ def raw_rows(rows: Rows, ids: Any, *, upload_id: str, now: datetime) -> Any:
 
 
 def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...]) -> None:
-    """Raise unless ``table`` has each column that its dataset's table is partitioned by.
+    """Raise unless the rows of ``table`` can be parted as their dataset's table is.
 
     Raises:
-        SchemaMismatch.
+        SchemaMismatch: a column is missing, or of a type that its transform does not take.
     """
-    for _, column in partition_by:
+    if not table.num_rows:
+        return
+    for transform, column in partition_by:
         if column not in table.column_names:
             raise SchemaMismatch(
                 f"the dataset's table is partitioned by {column!r}, which the delivery lacks; add "
                 "it, or correct partition_by before the first upload",
                 column=column,
             )
+        kind = table.schema.field(column).type
+        if not _can_part(kind, transform):
+            raise SchemaMismatch(
+                f"the dataset's table is partitioned by {transform}({column}), but {column} is "
+                f"{kind} in the delivery; correct partition_by before the first upload",
+                column=column,
+            )
+
+
+def _can_part(kind: Any, transform: str) -> bool:
+    """Return whether an Iceberg transform takes a type (https://iceberg.apache.org/spec)."""
+    if transform == "identity":
+        return not pa.types.is_nested(kind)
+    is_date = pa.types.is_date(kind) and transform != "hour"
+    return bool(is_date or pa.types.is_timestamp(kind))

@@ -38,7 +38,7 @@ class DatasetState:
     """Rows of each data file that was delivered, by SHA-256."""
     stores: Stores
     is_empty: bool
-    """Whether to begin from nothing (a rebuild)."""
+    """Whether to begin without rows (a rebuild)."""
     _records: SeenKeys | None = field(default=None, repr=False)
 
     @property
@@ -80,7 +80,7 @@ def open_state(
     """Return what ``name`` holds.
 
     Args:
-        is_empty: Begin as if it held nothing: a rebuild reads every upload again.
+        is_empty: Begin as if it held no rows: a rebuild reads every upload again.
     """
     where = {"provider": name.provider, "dataset": name.dataset}
     table_spec = stores.tables.partition_by(name.table)
@@ -88,7 +88,8 @@ def open_state(
     return DatasetState(
         name=name,
         contract=contract,
-        own_columns=_own_columns(None if is_empty else stores.tables.schema(name.table)),
+        # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
+        own_columns=_own_columns(stores.tables.schema(name.table)),
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
             image_files,

@@ -1,7 +1,8 @@
 """The shard store: images and other blobs, each stored once per dataset, named by its SHA-256.
 
 Invariants: a shard is either absent or whole; its name is the hash of the bytes first delivered
-(a dataset may store re-encoded bytes, see ``media.reencode``); nothing writes to a shard again.
+(a dataset may store re-encoded bytes, see ``media.reencode``); a
+shard is never written to, only replaced as a whole.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ class ShardStore:
     def put(self, location: str, data: bytes) -> bool:
         """Store ``data``; return False if it was there already, which costs one stat.
 
-        It has reached the disk once ``sync_file_system`` was called.
+        What is there with another size is replaced: the machine lost power before it reached the
+        disk, or the dataset's way to store images has changed. It has reached the disk once
+        ``sync_file_system`` was called.
         """
         path = self.path(location)
-        if path.exists():
+        if self.size(location) == len(data):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".draft-{uuid4().hex}")
@@ -65,10 +68,10 @@ class ShardStore:
     def put_file(self, location: str, source: Path) -> bool:
         """Store a staged file under a second name, or a copy; return False if it was there.
 
-        ``source`` must be the lake's own: a person who edits a linked file would edit the shard.
+        What is there with another size is replaced, as by ``put``. ``source`` must be the lake's own: a person who edits a linked file would edit the shard.
         """
         path = self.path(location)
-        if path.exists():
+        if self.size(location) == source.stat().st_size:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".draft-{uuid4().hex}")

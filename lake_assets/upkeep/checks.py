@@ -46,6 +46,7 @@ def rows_are_accounted_for(stores: Stores, name: DatasetName) -> CheckResult:
     broken = _rows(
         stores,
         name,
+        UPLOADS.name,
         f"""SELECT upload_id FROM {UPLOADS.name} WHERE provider = ? AND dataset = ?
             AND rows_in != accepted + rejected + duplicate""",
     )
@@ -82,7 +83,7 @@ def schema_matches_table(stores: Stores, name: DatasetName) -> CheckResult:
     promised |= {column for column in (contract.time_column, contract.image_column) if column}
     # Columns with image bytes are taken out of rows; what is left of them is `_image`.
     missing = sorted(promised - {*schema.names, contract.image_column or ""})
-    _rows(stores, name, f"SELECT * FROM {name.table} LIMIT 0", parameters=())
+    _rows(stores, name, name.table, f"SELECT * FROM {name.table} LIMIT 0", parameters=())
     return CheckResult(
         passed=not missing,
         summary=_summary(f"{len(schema)} columns as promised", "columns are missing", missing),
@@ -95,6 +96,7 @@ def every_image_is_stored(stores: Stores, name: DatasetName) -> CheckResult:
     images = _rows(
         stores,
         name,
+        IMAGES.name,
         f"""SELECT sha256, location, thumbnail, stored_byte_count FROM {IMAGES.name}
             WHERE provider = ? AND dataset = ?""",
     )
@@ -142,9 +144,15 @@ CHECKS = (
 
 
 def _rows(
-    stores: Stores, name: DatasetName, sql: str, parameters: tuple[str, ...] | None = None
+    stores: Stores,
+    name: DatasetName,
+    table: str,
+    sql: str,
+    parameters: tuple[str, ...] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a query about one dataset; none where its tables do not exist yet."""
+    """Return the rows of a query about one dataset; none where ``table`` does not exist yet."""
+    if not stores.tables.exists(table):
+        return []
     engine = LakeSql(stores.tables, scratch=stores.layout.scratch)
     values = (name.provider, name.dataset) if parameters is None else parameters
     prune = {"provider": name.provider, "dataset": name.dataset}
@@ -156,13 +164,20 @@ def _uploads_that_differ(
     stores: Stores, name: DatasetName, count: str, table: str
 ) -> list[tuple[Any, ...]]:
     """Return the uploads whose rows in ``table`` are not as many as their ledger's ``count``."""
-    if not (stores.tables.exists(UPLOADS.name) and stores.tables.exists(table)):
-        return []
+    if not stores.tables.exists(table):  # right only if nothing should be in it
+        return _rows(
+            stores,
+            name,
+            UPLOADS.name,
+            f"""SELECT upload_id, {count}, 0 FROM {UPLOADS.name}
+                WHERE provider = ? AND dataset = ? AND {count} != 0""",
+        )
     own = "" if table == name.table else "WHERE provider = ? AND dataset = ?"
     values = (name.provider, name.dataset) * (2 if own else 1)
     return _rows(
         stores,
         name,
+        UPLOADS.name,
         f"""
         WITH told AS (
             SELECT upload_id, {count} AS told FROM {UPLOADS.name}
@@ -179,11 +194,12 @@ def _uploads_that_differ(
 
 
 def _images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
-    if not (stores.tables.exists(name.table) and stores.tables.exists(IMAGES.name)):
+    if not stores.tables.exists(IMAGES.name):
         return []
     rows = _rows(
         stores,
         name,
+        name.table,
         f"""SELECT DISTINCT _image FROM {name.table} WHERE _image IS NOT NULL AND _image NOT IN
             (SELECT sha256 FROM {IMAGES.name} WHERE provider = ? AND dataset = ?)""",
     )
@@ -191,15 +207,14 @@ def _images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
 
 
 def _total(stores: Stores, name: DatasetName, count: str) -> int:
-    if not stores.tables.exists(UPLOADS.name):
-        return 0
-    ((total,),) = _rows(
+    rows = _rows(
         stores,
         name,
+        UPLOADS.name,
         f"""SELECT coalesce(sum({count}), 0)::BIGINT FROM {UPLOADS.name}
             WHERE provider = ? AND dataset = ?""",
     )
-    return int(total)
+    return sum(int(total) for (total,) in rows)
 
 
 def _summary(good: str, bad: str, wrong: list[str]) -> str:

@@ -17,6 +17,7 @@ from rich.console import Console
 from lake_assets.cli.context import log_lines
 from lake_assets.cli.output import counted, size
 from lake_assets.cli.progress import LogLines, Work, shown
+from lake_assets.cli.tables import Column, column_widths
 from lake_assets.cli.values import csv_value, json_value, text_value, visible
 
 VALUES = st.recursive(
@@ -53,6 +54,34 @@ def test_a_value_as_text(value: object, text: str):
 def test_long_text_is_cut_where_that_is_asked_for():
     assert text_value("x" * 100, longest=10) == "x" * 9 + "…"
     assert text_value("x" * 10, longest=10) == "x" * 10
+
+
+ID, SIZE, TEXT = Column("id", is_whole=True), Column("size", is_number=True), Column("text")
+
+
+@pytest.mark.parametrize(
+    ("available", "widths"),
+    [
+        (200, [26, 5, 60]), (100, [26, 5, 60]), (80, [26, 5, 43]), (49, [26, 5, 12]), (48, None),
+        (20, None),
+    ],
+)  # fmt: skip
+def test_only_texts_fold_and_only_as_far_as_they_can_be_read(
+    available: int, widths: list[int] | None
+):
+    cells = [["x" * 26, "12345", "y" * 60]]
+    assert column_widths([ID, SIZE, TEXT], cells, available=available) == widths
+
+
+def test_a_table_of_whole_values_fits_or_not():
+    cells = [["x" * 26, "12345"]]
+    assert column_widths([ID, SIZE], cells, available=35) == [26, 5]
+    assert column_widths([ID, SIZE], cells, available=34) is None
+
+
+def test_a_short_text_leaves_its_room_to_a_long_one():
+    cells = [["abc", "y" * 60]]
+    assert column_widths([TEXT, TEXT], cells, available=50) == [4, 42]
 
 
 def test_a_lone_surrogate_can_be_printed():

@@ -167,7 +167,7 @@ def test_a_dead_worker_costs_only_its_item(pool, place):
 
 
 def test_several_deaths_are_several_lost_items(pool):
-    items = [1, 0, 2, 0, 0, 3, *range(4, 40), 0]
+    items = [1, 0, 0, 2, *range(3, 30), 0]
     results = list(pool.map(exit_over_zero, items))
     lost = [index for index, result in enumerate(results) if isinstance(result, WorkerDied)]
     assert lost == [index for index, item in enumerate(items) if item == 0]

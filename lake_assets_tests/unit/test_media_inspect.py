@@ -224,26 +224,26 @@ def test_a_small_image_has_exactly_the_hash_of_imagehash(mode, kind):
         assert inspect_image(data, name="h").phash & (2**64 - 1) == reference_hash(image)
 
 
-@pytest.mark.parametrize(("kind", "images"), [("JPEG", 100), ("PNG", 25)])
-def test_99_percent_of_hashes_are_within_2_bits_of_a_full_decode(kind, images):
+@pytest.mark.parametrize(("kind", "images"), [("JPEG", 30), ("PNG", 10)])
+def test_hashes_are_within_2_bits_of_a_full_decode(kind, images):
     distances = []
     for seed in range(images):
         data = encoded(picture(600 + 5 * seed, 1200 - 5 * seed, seed=seed), kind)
         with Image.open(io.BytesIO(data)) as image:
             full = reference_hash(image)
         distances.append(distance(inspect_image(data, name="h").phash, full))
-    assert sum(bits <= 2 for bits in distances) >= 0.99 * images
+    assert max(distances) <= 2
 
 
-def test_99_percent_of_receipt_hashes_are_within_2_bits_of_a_full_decode():
+def test_receipt_hashes_are_within_2_bits_of_a_full_decode():
     if not RECEIPTS.is_dir():
         pytest.skip(f"no receipts at {RECEIPTS}; set LAKE_TEST_RECEIPTS to the folder of images")
     distances = []
-    for path in sorted(RECEIPTS.glob("*.jpg")):
+    for path in sorted(RECEIPTS.glob("*.jpg"))[::5]:
         with Image.open(path) as image:
             full = reference_hash(image)
         distances.append(distance(inspect_image(path.read_bytes(), name=path.name).phash, full))
-    assert sum(bits <= 2 for bits in distances) >= 0.99 * len(distances) > 0
+    assert max(distances) <= 2
 
 
 @given(seed=st.integers(0, 2**32))

@@ -22,10 +22,12 @@ from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
+    ValidationError,
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
 from pyiceberg.table import Table, Transaction
 from pyiceberg.transforms import parse_transform
+from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome, UnknownTable
@@ -54,7 +56,9 @@ class IcebergTables:
     @cached_property
     def _catalog(self) -> SqlCatalog:
         # A writer holds SQLite's lock for milliseconds; 30 s outlast any queue of them.
-        uri = f"sqlite:///{self._catalog_file}?timeout=30"
+        url = URL.create("sqlite", database=str(self._catalog_file), query={"timeout": "30"})
+        # Rendered, not formatted: a folder may have "?" or "%" in its name.
+        uri = url.render_as_string(hide_password=False)
         return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
 
     def close(self) -> None:
@@ -251,6 +255,8 @@ class IcebergTables:
         self, table: Table | None, spec: TableSpec, deliveries: Sequence[Delivery]
     ) -> int | None:
         if table is None:
+            if not _can_be_made(spec, deliveries):
+                return None
             transaction = self._create(spec)
         else:
             transaction = table.transaction()
@@ -273,6 +279,13 @@ class IcebergTables:
                     name = column if transform == "identity" else f"{column}_{transform}"
                     update.add_field(column, parse_transform(transform), name)
         return transaction
+
+
+def _can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:
+    """Return False while there are no rows, nor the columns that the table is partitioned by."""
+    names = set(spec.schema.names)
+    is_whole = all(column in names for _, column in spec.partition_by)
+    return is_whole or any(item.parts for item in deliveries)
 
 
 def _add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
@@ -301,7 +314,7 @@ def _grow(transaction: Transaction, spec: TableSpec) -> None:
     try:
         with transaction.update_schema() as update:
             update.union_by_name(_without_required(spec.schema))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ValidationError) as error:
         raise SchemaMismatch(
             f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
         ) from error
