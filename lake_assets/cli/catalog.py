@@ -89,7 +89,7 @@ def _print_catalog(opened: Session, rows: Sequence[dict[str, Any]]) -> None:
              f"{row['uploads']:,}", instant(row["last_ingested_at"])]
             for row in rows
         )  # fmt: skip
-        print_table([*columns, Column("last", is_whole=True)], table)
+        print_table([*columns, Column("last")], table)
     else:
         print_lines("No datasets in the tables yet; lake upload raw PATH brings one")
     waiting = len(opened.lake.uploads(State.PENDING))

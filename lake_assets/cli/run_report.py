@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lake_assets.cli.documents import failure_document, outcome_document
 from lake_assets.cli.output import counted, print_lines, size
 from lake_assets.cli.tables import Column, print_table
-from lake_assets.errors import FatalError, LakeError
+from lake_assets.errors import FatalError, LakeError, RetryableError
 
 if TYPE_CHECKING:
     from lake_assets.defs.launch import RunReport
@@ -32,6 +32,7 @@ def report_document(report: RunReport) -> dict[str, Any]:
         "run_id": report.run_id,
         "success": report.success,
         "error": report.error,
+        "retryable": report.retryable,
         "failed_checks": report.failed_checks,
         "failures": [failure_document(item) for item in report.failures],
         "outcomes": [outcome_document(item) for item in report.outcomes],
@@ -88,7 +89,9 @@ def trouble(reports: Sequence[RunReport], elsewhere: Sequence[UploadStatus]) -> 
     if not broken:
         return failed_uploads(failures) if failures else None
     told = [failed_uploads(failures).message] if failures else []
-    return FatalError("; ".join([*broken, *told]))
+    may_pass = not told and all(report.retryable for report in reports if _is_broken(report))
+    kind = RetryableError if may_pass else FatalError
+    return kind("; ".join([*broken, *told]))
 
 
 def _verdict(report: RunReport) -> str:

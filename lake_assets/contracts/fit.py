@@ -7,7 +7,7 @@ makes its row a misfit. Invariant: each row is either kept whole or reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
         rows: ``pyarrow.Table``.
         schema: ``pyarrow.Schema`` of the columns known so far; may be empty.
     """
-    rows = rows.rename_columns(_as_known(rows.column_names, schema.names))
+    rows = _respelled(rows, schema)
     grown = grow_schema(schema, rows.schema)
     columns = {}
     misfits: dict[int, Misfit] = {}
@@ -76,10 +76,43 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
     )
 
 
-def _as_known(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return ``names`` spelled as the table spells them: to SQL engines, ``Name`` is ``name``."""
-    spelled = {name.lower(): name for name in known}
-    return [spelled.get(name.lower(), name) for name in names]
+def _respelled(rows: Any, schema: Any) -> Any:
+    """Return ``rows`` with names spelled as the table has them, at any depth.
+
+    To SQL engines ``Name`` is ``name``: a table with both could not be read.
+    """
+    known = {field.name.lower(): field for field in schema}
+    columns = {}
+    for name in rows.column_names:
+        field = known.get(name.lower())
+        columns[field.name if field else name] = (
+            _viewed(rows[name], _respelled_type(rows[name].type, field.type))
+            if field
+            else rows[name]
+        )
+    return pa.table(columns) if columns else rows
+
+
+def _respelled_type(given: Any, known: Any) -> Any:
+    if pa.types.is_list(given) and pa.types.is_list(known):
+        inner = given.value_field
+        return pa.list_(inner.with_type(_respelled_type(inner.type, known.value_type)))
+    if not (pa.types.is_struct(given) and pa.types.is_struct(known)):
+        return given
+    fields = {field.name.lower(): field for field in known}
+    return pa.struct([_respelled_field(field, fields.get(field.name.lower())) for field in given])
+
+
+def _respelled_field(given: Any, known: Any | None) -> Any:
+    if known is None:
+        return given
+    return given.with_name(known.name).with_type(_respelled_type(given.type, known.type))
+
+
+def _viewed(column: Any, kind: Any) -> Any:
+    if column.type.equals(kind):
+        return column
+    return pa.chunked_array([chunk.view(kind) for chunk in column.chunks], kind)
 
 
 def grow_schema(known: Any, delivered: Any) -> Any:

@@ -22,6 +22,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import progress
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.errors import LakeError, RetryableError
 from lake_assets.ingest import FailedUpload, Outcome
 from lake_assets.ingest.model import outcome_from_plain
 from lake_assets.lake import Lake
@@ -30,6 +31,7 @@ from lake_assets.upkeep.catalog import refresh_catalog
 
 _JOB = "ingest_uploads"
 _STEP = "ingest_dataset"
+_INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class RunReport:
     """Blocking checks that failed."""
     error: str | None
     """Why the run failed, if it did."""
+    retryable: bool
+    """Whether the same call may work later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +90,15 @@ def run_now(
 
     job = build_definitions(str(lake.home)).resolve_job_def(_JOB)
     config = {"rebuild": rebuild, "upload_ids": sorted(upload_ids or ())}
-    with lake_instance(lake) as instance, _reporting(on_rows, on_wait):
+    with lake_instance(lake) as instance:
         close_dead_runs(instance)
         instance.add_dynamic_partitions(str(datasets.name), [str(name) for name in names])
-        return tuple(_run(lake, instance, job, name, config) for name in names)
+        reports = []
+        for name in names:
+            errors: list[LakeError] = []
+            with _reporting(on_rows, on_wait, errors.append):
+                reports.append(_run(lake, instance, job, name, config, errors))
+        return tuple(reports)
 
 
 def _run(
@@ -98,6 +107,7 @@ def _run(
     job: dg.JobDefinition,
     name: DatasetName,
     config: Mapping[str, object],
+    errors: list[LakeError],
 ) -> RunReport:
     result = job.execute_in_process(
         partition_key=str(name),
@@ -105,7 +115,7 @@ def _run(
         run_config={
             "ops": {_STEP: {"config": config}},
             # The command prints what came of it; the events are in the UI.
-            "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         tags={"lake/started_by": "lake process start"},
         raise_on_error=False,
@@ -115,6 +125,8 @@ def _run(
         # The uploads that are in the tables belong in the catalog, whatever became of the others.
         refresh_catalog(lake.stores, [name])
     failure = _failure(result)
+    if failure and failure.kind in _INTERRUPTED:  # Dagster turns Ctrl-C into a failed run
+        raise KeyboardInterrupt
     return RunReport(
         name=name,
         run_id=result.run_id,
@@ -126,7 +138,8 @@ def _run(
             for check in result.get_asset_check_evaluations()
             if check.blocking and not check.passed
         ),
-        error=failure.message if failure else None,
+        error=_explained(failure, errors),
+        retryable=bool(errors) and isinstance(errors[-1], RetryableError),
     )
 
 
@@ -180,13 +193,19 @@ def ui_command(lake: Lake, *, port: int) -> UiCommand:
 
 
 @contextmanager
-def _reporting(on_rows: Callable[[int], None], on_wait: Callable[[str], None]) -> Iterator[None]:
-    tokens = (progress.on_rows.set(on_rows), progress.on_wait.set(on_wait))
+def _reporting(
+    on_rows: Callable[[int], None],
+    on_wait: Callable[[str], None],
+    on_error: Callable[[LakeError], None],
+) -> Iterator[None]:
+    rows, wait = progress.on_rows.set(on_rows), progress.on_wait.set(on_wait)
+    error = progress.on_error.set(on_error)
     try:
         yield
     finally:
-        progress.on_rows.reset(tokens[0])
-        progress.on_wait.reset(tokens[1])
+        progress.on_rows.reset(rows)
+        progress.on_wait.reset(wait)
+        progress.on_error.reset(error)
 
 
 def _outcomes(result: dg.ExecuteInProcessResult) -> tuple[Outcome, ...]:
@@ -199,6 +218,7 @@ def _outcomes(result: dg.ExecuteInProcessResult) -> tuple[Outcome, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
+    kind: str
     message: str
     metadata: Mapping[str, Any]
 
@@ -208,11 +228,18 @@ def _failure(result: dg.ExecuteInProcessResult) -> _Failure | None:
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
+            kind = (data.error.cls_name or "") if data.error else ""
             said = data.user_failure_data
             if said is not None:
-                return _Failure(said.description or "", said.metadata)
-            return _Failure(data.error_display_string, {})
+                return _Failure(kind, said.description or "", said.metadata)
+            return _Failure(kind, f"{event.step_key}: {data.error_display_string}", {})
     return None
+
+
+def _explained(failure: _Failure | None, errors: list[LakeError]) -> str | None:
+    if errors:
+        return errors[-1].message
+    return failure.message if failure else None
 
 
 def _failures(failure: _Failure | None) -> tuple[FailedUpload, ...]:

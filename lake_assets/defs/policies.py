@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from lake_assets.defs import progress
 from lake_assets.errors import LakeError, RetryableError
 
 # Features that Dagster 1.13 calls beta or preview and that this lake stands on; versions are
@@ -30,12 +31,15 @@ def dagster_errors() -> Iterator[None]:
 
     A retry policy on the asset would repeat any exception, also a bug, and hold a command that
     waits for the run for minutes. Only what passes by itself (a full disk, a lost race) is worth
-    another try.
+    another try; not in a command that waits, which says so with its exit code.
     """
     try:
         yield
-    except RetryableError as error:
-        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_WAIT_S) from error
     except LakeError as error:
+        listener = progress.on_error.get()
+        if listener is not None:
+            listener(error)
+        elif isinstance(error, RetryableError):
+            raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_WAIT_S) from error
         context = {key: str(value) for key, value in error.context.items()}
         raise dg.Failure(error.message, metadata=context, allow_retries=False) from error

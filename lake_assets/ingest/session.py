@@ -263,7 +263,7 @@ def _try_upload(
 
 
 def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload:
-    message = str(error) if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
+    message = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
     will_retry = isinstance(error, RetryableError)
     if will_retry:
         _give_back(stores, upload)

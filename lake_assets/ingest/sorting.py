@@ -20,6 +20,7 @@ from lake_assets.ingest.images import SeenBatch
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.row_json import row_json
 from lake_assets.storage.system_tables import INSTANT, RAW_COLUMNS
+from lake_assets.storage.tables import partition_field_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,12 @@ def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...
                 f"the dataset's table is partitioned by {column!r}, which the delivery lacks; add "
                 "it, or correct partition_by before the first upload",
                 column=column,
+            )
+        taken = partition_field_name(transform, column)
+        if taken != column and taken in table.column_names:
+            raise SchemaMismatch(
+                f"{taken!r} is how the dataset's table names its partitions; rename that column",
+                column=taken,
             )
         kind = table.schema.field(column).type
         if not _can_part(kind, transform):

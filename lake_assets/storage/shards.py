@@ -1,8 +1,8 @@
 """The shard store: images and other blobs, each stored once per dataset, named by its SHA-256.
 
 Invariants: a shard is either absent or whole; its name is the hash of the bytes first delivered
-(a dataset may store re-encoded bytes, see ``media.reencode``); a
-shard is never written to, only replaced as a whole.
+(a dataset may store re-encoded bytes, see ``media.reencode``); nothing writes to a shard again, it
+is only ever replaced as a whole.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class ShardStore:
     def put_file(self, location: str, source: Path) -> bool:
         """Store a staged file under a second name, or a copy; return False if it was there.
 
-        What is there with another size is replaced, as by ``put``. ``source`` must be the lake's own: a person who edits a linked file would edit the shard.
+        What is there with another size is replaced, as by ``put``. ``source`` must be the lake's
+        own: a person who edits a linked file would edit the shard.
         """
         path = self.path(location)
         if self.size(location) == source.stat().st_size:

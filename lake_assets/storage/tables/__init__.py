@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from lake_assets.storage.tables.model import Commit, Delivery, Part, TableFacts, TableSpec
+from lake_assets.storage.tables.model import (
+    Commit,
+    Delivery,
+    Part,
+    TableFacts,
+    TableSpec,
+    partition_field_name,
+)
 from lake_assets.storage.tables.parts import PartWriter
 from lake_assets.storage.tables.store import IcebergTables
 
@@ -14,4 +21,5 @@ __all__ = [
     "PartWriter",
     "TableFacts",
     "TableSpec",
+    "partition_field_name",
 ]

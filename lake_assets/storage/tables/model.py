@@ -23,6 +23,15 @@ class TableSpec:
     description: str = ""
 
 
+def partition_field_name(transform: str, column: str) -> str:
+    """Return what a table calls its partition field.
+
+    Not the usual ``at_day``: Iceberg has no column and partition field of one name, and a delivery
+    may well have ``at`` and ``at_day``.
+    """
+    return column if transform == "identity" else f"_{column}_{transform}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One Parquet file that waits to be committed. All its rows lie in one partition."""

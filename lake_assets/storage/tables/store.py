@@ -32,7 +32,13 @@ from sqlalchemy.exc import OperationalError
 
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome, UnknownTable
 from lake_assets.storage.tables.arrow_types import plain_schema
-from lake_assets.storage.tables.model import Commit, Delivery, TableFacts, TableSpec
+from lake_assets.storage.tables.model import (
+    Commit,
+    Delivery,
+    TableFacts,
+    TableSpec,
+    partition_field_name,
+)
 from lake_assets.storage.tables.parts import PartWriter
 
 KEYS_PROPERTY = "lake.upload-ids"
@@ -276,7 +282,7 @@ class IcebergTables:
         if spec.partition_by:
             with transaction.update_spec() as update:
                 for transform, column in spec.partition_by:
-                    name = column if transform == "identity" else f"{column}_{transform}"
+                    name = partition_field_name(transform, column)
                     update.add_field(column, parse_transform(transform), name)
         return transaction
 
