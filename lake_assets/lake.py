@@ -10,15 +10,14 @@ lake.sql("select count(*) from icdar.sroie").fetchall()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lake_assets.contracts.names import DatasetName, check_name
-from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
+from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
 from lake_assets.errors import (
     InvalidRequest,
     LakeError,
@@ -29,13 +28,12 @@ from lake_assets.errors import (
 from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
 from lake_assets.ingest.model import read_journal
 from lake_assets.intake.archives import ArchiveLimits
-from lake_assets.intake.collect import Collected, collect
-from lake_assets.intake.manifest import Manifest
+from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
 from lake_assets.intake.model import ReadOptions
-from lake_assets.intake.uploads import State, Upload, created_by
+from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.query.duckdb import LakeSql
-from lake_assets.settings import LakeSettings, load_settings
+from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
 from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.stores import Stores, open_stores
 from lake_assets.upkeep.catalog import refresh_catalog
@@ -43,8 +41,6 @@ from lake_assets.upkeep.checks import CHECKS, Check, CheckResult
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OnFiles = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +71,8 @@ class Lake:
         layout = LakeLayout(settings.home)
         try:
             layout.create()
-            _write_if_absent(layout.settings_file, _SETTINGS_TEXT)
-            _write_if_absent(layout.registry_file, _REGISTRY_TEXT)
+            _write_if_absent(layout.settings_file, NEW_SETTINGS_FILE)
+            _write_if_absent(layout.registry_file, NEW_REGISTRY_FILE)
         except OSError as error:
             raise StorageUnavailable(
                 f"cannot make a lake at {settings.home}: {error.strerror}", home=str(settings.home)
@@ -181,57 +177,27 @@ class Lake:
             UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource: and
                 then nothing is left in staging.
         """
-        name = DatasetName(provider, dataset)
-        contract = self._contract_for(name, dataset_description, create_provider)
-        for tag in tags:
-            check_name(tag, kind="tag")
-        options = ReadOptions(
-            image_column=image_column or contract.image_column,
-            label_from_folders=label_from_folders,
-            header=header,
-            delimiter=delimiter,
+        delivery = Delivery(
+            source=Path(data_file) if isinstance(data_file, str) else data_file,
+            name=DatasetName(provider, dataset),
+            description=dataset_description,
+            variant=variant,
+            tags=tuple(tags),
+            create_provider=create_provider,
+            options=ReadOptions(
+                image_column=image_column,
+                label_from_folders=label_from_folders,
+                header=header,
+                delimiter=delimiter,
+            ),
         )
-        staging = self.stores.staging
-        upload_id, files_folder = staging.open_incoming()
-        try:
-            source = Path(data_file) if isinstance(data_file, str) else data_file
-            limits = ArchiveLimits(max_bytes=self.settings.max_unpacked_bytes)
-            collected = collect(source, files_folder, options, progress=on_files, limits=limits)
-            self._register(name, contract, create_provider)
-            manifest = _manifest(upload_id, name, collected, dataset_description, variant, tags)
-            return staging.publish(manifest, collected.files)
-        except BaseException:
-            staging.discard_incoming(upload_id)
-            raise
-
-    def _contract_for(
-        self, name: DatasetName, description: str, create_provider: bool
-    ) -> DatasetContract:
-        """Return what the dataset promises, or will once this upload has made it."""
-        registry = self.registry
-        if not create_provider:
-            registry.require_provider(name.provider)
-        contract = registry.datasets.get(str(name), DatasetContract())
-        if description and not contract.description:
-            contract = contract.model_copy(update={"description": description})
-        return contract
-
-    def _register(
-        self, name: DatasetName, contract: DatasetContract, create_provider: bool
-    ) -> None:
-        """Put provider and dataset into the registry if they are not in it as they should be."""
-
-        def change(registry: Registry) -> Registry:
-            if create_provider and name.provider not in registry.providers:
-                registry = registry.with_provider(name.provider)
-            present = registry.datasets.get(str(name))
-            if present is None or (contract.description and not present.description):
-                registry = registry.with_dataset(name, contract)
-            return registry
-
-        registry = self.registry
-        if change(registry) is not registry:
-            update_registry(self.stores.layout.registry_file, change)
+        return stage_delivery(
+            delivery,
+            staging=self.stores.staging,
+            registry_file=self.stores.layout.registry_file,
+            limits=ArchiveLimits(max_bytes=self.settings.max_unpacked_bytes),
+            on_files=on_files,
+        )
 
     def uploads(self, *states: State, name: DatasetName | None = None) -> tuple[Upload, ...]:
         """Return the uploads in ``states`` (all, if none is given), by time of upload."""
@@ -364,54 +330,9 @@ def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
     )
 
 
-def _manifest(
-    upload_id: str,
-    name: DatasetName,
-    collected: Collected,
-    description: str,
-    variant: str,
-    tags: Sequence[str],
-) -> Manifest:
-    return Manifest(
-        upload_id=upload_id,
-        name=name,
-        created_at=datetime.now(tz=UTC),
-        created_by=created_by(),
-        # A path may hold bytes that are no UTF-8, which Python shows as lone surrogates.
-        source=collected.source.encode("utf-8", "backslashreplace").decode(),
-        file_count=len(collected.files),
-        byte_count=sum(file.byte_count for file in collected.files),
-        description=description,
-        variant=variant,
-        tags=tuple(tags),
-        options=collected.options,
-        refused=collected.refused,
-        ignored=collected.ignored,
-    )
-
-
 def _write_if_absent(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         pass
-
-
-_REGISTRY_TEXT = """\
-# Providers and datasets of this lake. `lake config` edits it; so may you.
-providers: []
-datasets: {}
-"""
-
-_SETTINGS_TEXT = """\
-# Settings of this lake. A variable LAKE_<NAME> beats the value here. Shown are the defaults.
-# log_level = "info"              # debug, info, warning or error
-# workers = 2                     # processes that look at images; default: one per core
-# batch_size = 16384              # most rows in memory at once
-# batch_bytes = 67108864          # most bytes of them
-# max_image_pixels = 300000000    # larger images are rejected
-# busy_timeout_s = 600            # how long to wait for a dataset that is being ingested
-# rejected_share_limit = 0.05     # above it, the check rejected_share_is_small warns
-# ui_port = 3000
-"""

@@ -24,6 +24,19 @@ _PREFIX = "LAKE_"
 # For the test suite and `make demo`, which look for real inputs; not settings of a lake.
 _FOREIGN_PREFIX = "LAKE_TEST_"
 
+NEW_SETTINGS_FILE = """\
+# Settings of this lake. A variable LAKE_<NAME> beats the value here. Shown are the defaults.
+# log_level = "info"              # debug, info, warning or error
+# workers = 2                     # processes that look at images; default: one per core
+# batch_size = 16384              # most rows in memory at once
+# batch_bytes = 67108864          # most bytes of them
+# max_image_pixels = 300000000    # larger images are rejected
+# busy_timeout_s = 600            # how long to wait for a dataset that is being ingested
+# rejected_share_limit = 0.05     # above it, the check rejected_share_is_small warns
+# ui_port = 3000
+"""
+"""Content of lake.toml in a new lake."""
+
 
 class LakeSettings(BaseSettings):
     """Everything about a lake that may differ between machines."""

@@ -182,8 +182,15 @@ def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int
         yield first
         return
     half = len(column) // 2
-    yield from _rows_that_do_not_cast(column[:half], wanted, first)
-    yield from _rows_that_do_not_cast(column[half:], wanted, first + half)
+    yield from _rows_that_do_not_cast(_piece(column, 0, half), wanted, first)
+    yield from _rows_that_do_not_cast(_piece(column, half, len(column)), wanted, first + half)
+
+
+def _piece(column: Any, start: int, end: int) -> Any:
+    # A cast of a slice of lists also looks at the items outside the slice, and may fail for them.
+    if pa.types.is_nested(column.type):
+        return column.take(pa.array(range(start, end), pa.int64()))
+    return column[start:end]
 
 
 def _casts(column: Any, wanted: Any) -> bool:

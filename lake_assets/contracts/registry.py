@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +29,14 @@ from lake_assets.storage.locks import exclusive_lock
 
 _PARTITION_FIELD = re.compile(r"(identity|year|month|day|hour)\(([^()]+)\)")
 _STORE_POLICY = re.compile(r"original|lossless|(?:jpeg|webp):(?:[1-9][0-9]?|100)")
-Result = TypeVar("Result")
+
+
+NEW_REGISTRY_FILE = """\
+# Providers and datasets of this lake. `lake config` edits it; so may you.
+providers: []
+datasets: {}
+"""
+"""Content of the file in a new lake."""
 
 
 class _Model(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -18,16 +19,32 @@ _COUNTS = ("rows_in", "accepted", "rejected", "duplicate", "images_in", "images_
 
 
 def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
-    """Write the ledger rows of ``prepared`` as parts and return the change that commits them."""
+    """Write the ledger rows of ``prepared`` as parts and return the change that commits them.
+
+    After a crash it may be the second time: rows that the ledger has are not written again, and
+    parts that were written but never committed are removed.
+    """
     now = datetime.now(tz=UTC)
-    deliveries = [_delivery(stores, item, now) for item in prepared.uploads]
     name = prepared.name
+    uploads = prepared.uploads
+    if not prepared.rebuilt:  # a rebuild replaces rows whose keys the ledger has
+        known = stores.tables.committed(UPLOADS.name, [item.upload.id for item in uploads])
+        uploads = tuple(item for item in uploads if item.upload.id not in known)
+        _remove_parts(stores, uploads)
+    deliveries = [_delivery(stores, item, now) for item in uploads]
     where = {"provider": name.provider, "dataset": name.dataset}
     return TableChange(
         spec=UPLOADS,
         deliveries=tuple(deliveries),
         replaces=(where,) if prepared.rebuilt else None,
     )
+
+
+def _remove_parts(stores: Stores, uploads: Sequence[PreparedUpload]) -> None:
+    folder = stores.tables.data_folder(UPLOADS.name)
+    for item in uploads:
+        for part in folder.glob(f"{item.upload.id}-*.parquet"):
+            part.unlink(missing_ok=True)
 
 
 def _delivery(stores: Stores, item: PreparedUpload, now: datetime) -> Delivery:

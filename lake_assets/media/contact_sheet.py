@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 CELL_PX = 96
 GAP_PX = 4
@@ -45,11 +45,17 @@ def _draw(thumbnails: Sequence[Path]) -> Image.Image:
         if not path.exists():
             continue
         with Image.open(path) as thumbnail:
-            fitted = ImageOps.contain(thumbnail.convert("RGB"), (CELL_PX, CELL_PX))
+            fitted = _fitted(thumbnail.convert("RGB"))
         left = GAP_PX + number % columns * step + (CELL_PX - fitted.width) // 2
         top = GAP_PX + number // columns * step + (CELL_PX - fitted.height) // 2
         sheet.paste(fitted, (left, top))
     return sheet
+
+
+def _fitted(image: Image.Image) -> Image.Image:
+    # Not `ImageOps.contain`: it makes a strip of 256 x 1 px zero pixels high, and fails.
+    scale = CELL_PX / max(image.size)
+    return image.resize([max(1, round(side * scale)) for side in image.size])
 
 
 def _jpeg(sheet: Image.Image, quality: int) -> bytes:

@@ -29,7 +29,7 @@ def deliver(lake: Lake, path: Path | pa.Table, dataset: str = "receipts") -> str
 def report(**changes: object) -> RunReport:
     values: dict[str, object] = {"name": RECEIPTS, "run_id": "run", "success": True,
                                  "outcomes": (), "failures": (), "failed_checks": (),
-                                 "error": None}  # fmt: skip
+                                 "error": None, "retryable": False}  # fmt: skip
     return RunReport(**{**values, **changes})
 
 

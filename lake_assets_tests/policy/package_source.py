@@ -1,4 +1,4 @@
-"""The source of ``lake_assets``, parsed: what the tests of this folder read. Nothing is imported."""
+"""The source of ``lake_assets``, parsed: what these tests read. Nothing of it is imported."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tomllib
 
@@ -37,12 +38,14 @@ CHECKS = {
 }
 
 JOBS = {
-    # job: the assets that it makes, the checks that it runs
+    # job: (its partitions, the assets that it makes, the checks that it runs)
     "ingest_uploads": (
+        "datasets",
         ["catalog", "images", "quarantine", "raw"],
         sorted(name for _, name in CHECKS),
     ),
-    "check_datasets": ([], sorted(name for _, name in CHECKS)),
+    # Dagster gives a job of checks alone no partitions, whatever those of the checks are.
+    "check_datasets": (None, [], sorted(name for _, name in CHECKS)),
 }
 
 SENSORS = {
@@ -57,6 +60,8 @@ STORAGE_SECTIONS = ("storage", "local_artifact_storage", "compute_logs")
 @pytest.fixture
 def definitions(monkeypatch, tmp_path) -> dg.Definitions:
     # Importing the module builds definitions, too: of this lake, not of one that lies around.
+    for variable in [name for name in os.environ if name.startswith("LAKE_")]:
+        monkeypatch.delenv(variable)
     monkeypatch.setenv("LAKE_HOME", str(tmp_path))
     from lake_assets.definitions import build_definitions
 
@@ -122,8 +127,10 @@ def test_the_jobs_are_these(definitions):
     names = {job.name for job in definitions.jobs or ()}
     found = {}
     for name in names:
-        layer = definitions.resolve_job_def(name).asset_layer
+        job = definitions.resolve_job_def(name)
+        layer = job.asset_layer
         found[name] = (
+            partitions_name(job.partitions_def),
             sorted(key.to_user_string() for key in layer.selected_asset_keys),
             sorted(key.name for key in layer.asset_graph.asset_check_keys),
         )

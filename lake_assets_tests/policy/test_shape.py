@@ -22,7 +22,7 @@ BROAD_HANDLERS = {
         "the boundary of one upload: it goes to failed/, the others go on",
     ("lake_assets/ingest/session.py", "_try_upload", "BaseException"):
         "interrupted: the upload is given back; raises again",
-    ("lake_assets/lake.py", "upload_raw_data", "BaseException"):
+    ("lake_assets/intake/delivery.py", "stage_delivery", "BaseException"):
         "a delivery that did not get through leaves nothing in incoming/; raises again",
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ def reading(file: DataFile) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UnreadableSource(
             f"{file.name} cannot be read as {file.format}: {reason}. It may be cut short or "
             "damaged; deliver it again.",

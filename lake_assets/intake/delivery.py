@@ -1,0 +1,112 @@
+"""From what a person hands over to a pending upload, or an error and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lake_assets.contracts.names import DatasetName, check_name
+from lake_assets.contracts.registry import (
+    DatasetContract,
+    Registry,
+    load_registry,
+    update_registry,
+)
+from lake_assets.intake.archives import ArchiveLimits
+from lake_assets.intake.collect import Collected, collect
+from lake_assets.intake.manifest import Manifest
+from lake_assets.intake.model import ReadOptions
+from lake_assets.intake.uploads import Staging, Upload, created_by
+
+OnFiles = Callable[[int, int], None]
+"""Called with (files, bytes) copied so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What is handed over, and what is said of it."""
+
+    source: Path | Any
+    """A file, folder or archive, a ``pandas.DataFrame`` or a ``pyarrow.Table``."""
+    name: DatasetName
+    description: str = ""
+    """Of the dataset; kept in the registry when it has none."""
+    variant: str = ""
+    tags: tuple[str, ...] = ()
+    create_provider: bool = False
+    options: ReadOptions = ReadOptions()
+
+
+def stage_delivery(
+    delivery: Delivery,
+    *,
+    staging: Staging,
+    registry_file: Path,
+    limits: ArchiveLimits,
+    on_files: OnFiles | None = None,
+) -> Upload:
+    """Copy a delivery into staging and return it as a pending upload.
+
+    Raises:
+        UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource,
+        StorageUnavailable: and then nothing is left in staging, nor new in the registry.
+    """
+    registry = load_registry(registry_file)
+    if not delivery.create_provider:
+        registry.require_provider(delivery.name.provider)
+    for tag in delivery.tags:
+        check_name(tag, kind="tag")
+    contract = registry.datasets.get(str(delivery.name), DatasetContract())
+    column = delivery.options.image_column or contract.image_column
+    options = replace(delivery.options, image_column=column)
+    upload_id, files_folder = staging.open_incoming()
+    try:
+        collected = collect(
+            delivery.source, files_folder, options, progress=on_files, limits=limits
+        )
+        _register(delivery, registry_file)
+        return staging.publish(_manifest(upload_id, delivery, collected), collected.files)
+    except BaseException:
+        staging.discard_incoming(upload_id)
+        raise
+
+
+def _register(delivery: Delivery, registry_file: Path) -> None:
+    """Put provider and dataset into the registry if they are not in it as they should be."""
+
+    def change(registry: Registry) -> Registry:
+        name = delivery.name
+        if delivery.create_provider and name.provider not in registry.providers:
+            registry = registry.with_provider(name.provider)
+        present = registry.datasets.get(str(name))
+        if present is None:
+            return registry.with_dataset(name, DatasetContract(description=delivery.description))
+        if delivery.description and not present.description:
+            described = present.model_copy(update={"description": delivery.description})
+            return registry.with_dataset(name, described)
+        return registry
+
+    registry = load_registry(registry_file)
+    if change(registry) is not registry:  # most uploads change nothing: then nothing is written
+        update_registry(registry_file, change)
+
+
+def _manifest(upload_id: str, delivery: Delivery, collected: Collected) -> Manifest:
+    return Manifest(
+        upload_id=upload_id,
+        name=delivery.name,
+        created_at=datetime.now(tz=UTC),
+        created_by=created_by(),
+        source=collected.source,
+        file_count=len(collected.files),
+        byte_count=sum(file.byte_count for file in collected.files),
+        description=delivery.description,
+        variant=delivery.variant,
+        tags=delivery.tags,
+        options=collected.options,
+        refused=collected.refused,
+        ignored=collected.ignored,
+    )

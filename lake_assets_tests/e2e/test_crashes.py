@@ -1,0 +1,136 @@
+"""``kill -9`` at any moment; the next command makes the lake what it would have been."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lake_assets.samples import write_samples
+from lake_assets_tests.e2e.real_lake import (
+    Contents,
+    comes_true,
+    contents,
+    count_files,
+    leftovers,
+    ok,
+    started,
+)
+
+SEED = 20_250_113
+WAIT = ("process", "start", "--wait")
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Return a function that makes a lake in which two overlapping deliveries are pending."""
+    # 150 images, some twice, some broken; in Tuesday's delivery some of Monday's.
+    samples = write_samples(tmp_path_factory.mktemp("samples"), receipts=110)
+
+    def stage(home: Path) -> Path:
+        ok(home, "init")
+        for delivery in (samples.monday, samples.tuesday):
+            ok(home, "upload", "raw", str(delivery.folder), "--provider", "shop",
+               "--dataset", "receipts", "--create", "--tag", "crash")  # fmt: skip
+        return home
+
+    return stage
+
+
+@pytest.fixture(scope="module")
+def quiet(staged: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake as it is when nothing goes wrong."""
+    home = staged(tmp_path_factory.mktemp("quiet") / "lake")
+    ok(home, *WAIT)
+    return home
+
+
+@pytest.fixture(scope="module")
+def expected(quiet: Path) -> Contents:
+    return contents(quiet)
+
+
+def test_without_a_crash_nothing_is_left_over(quiet: Path, expected: Contents):
+    assert leftovers(quiet) == []
+    assert expected.uploads == {"done": 2}
+    assert sum(expected.rows["shop.receipts"].values()) == 126
+
+
+def _is_claimed(home: Path) -> bool:
+    return any((home / "staging" / "processing").iterdir())
+
+
+def _has_stored_images(home: Path) -> bool:
+    return count_files(home / "assets") >= 20
+
+
+def _has_a_journal(home: Path) -> bool:
+    return any((home / "staging" / "processing").glob("*/prepared.json"))
+
+
+def _has_committed_images(home: Path) -> bool:
+    return any((home / "tables" / "lake" / "images" / "metadata").glob("*.json"))
+
+
+def _has_a_ledger(home: Path) -> bool:
+    return any((home / "tables" / "lake" / "uploads" / "metadata").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [_is_claimed, _has_stored_images, _has_a_journal, _has_committed_images, _has_a_ledger],
+    ids=["claimed", "images stored", "journal", "images committed", "ledger"],
+)
+def test_killed_at_a_chosen_moment(
+    moment: Callable[[Path], bool],
+    staged: Callable[[Path], Path],
+    expected: Contents,
+    tmp_path: Path,
+):
+    home = staged(tmp_path / "lake")
+    with (tmp_path / "killed.log").open("wb") as log, started(home, *WAIT, output=log) as process:
+        assert comes_true(lambda: moment(home), process), (tmp_path / "killed.log").read_text()
+    assert process.returncode == -9
+    _assert_heals(home, expected)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_killed_at_any_moment(
+    number: int,
+    staged: Callable[[Path], Path],
+    quiet: Path,
+    expected: Contents,
+    tmp_path: Path,
+):
+    """Three moments while images are stored, three while tables are written."""
+    chance = random.Random(f"{SEED} {number}")
+    folder = "assets" if number % 2 == 0 else "tables"
+    files = chance.randint(1, count_files(quiet / folder) - 1)
+    print(f"seed {SEED}, number {number}: killed at {files} files in {folder}/")  # noqa: T201
+    home = staged(tmp_path / "lake")
+    with (tmp_path / "killed.log").open("wb") as log, started(home, *WAIT, output=log) as process:
+        comes_true(lambda: count_files(home / folder) >= files, process)
+    _assert_heals(home, expected)
+
+
+def test_killed_three_times(
+    staged: Callable[[Path], Path], expected: Contents, tmp_path: Path
+):
+    """Each attempt gets further: what the last one left is no hindrance."""
+    home = staged(tmp_path / "lake")
+    for moment in (_is_claimed, _has_stored_images, _has_a_journal):
+        with (tmp_path / "log").open("wb") as log, started(home, *WAIT, output=log) as process:
+            assert comes_true(lambda: moment(home), process)
+    _assert_heals(home, expected)
+
+
+def _assert_heals(home: Path, expected: Contents) -> None:
+    ok(home, *WAIT)
+    healed = contents(home)
+    assert healed.rows == expected.rows
+    assert healed.blobs == expected.blobs
+    assert healed.uploads == expected.uploads
+    assert leftovers(home) == []
+    ok(home, "check")

@@ -1,0 +1,143 @@
+"""The registry: keeps what it does not know, and says which key is wrong."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.registry import (
+    DatasetContract,
+    ImagePolicy,
+    Registry,
+    load_registry,
+    save_registry,
+    update_registry,
+)
+from lake_assets.errors import AlreadyExists, InvalidRegistry, UnknownDataset, UnknownProvider
+
+NAME = DatasetName("icdar", "sroie")
+KEYS = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=8).map(
+    lambda text: f"x_{text}"
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["C"])),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=4,
+)
+EXTRAS = st.dictionaries(KEYS, VALUES, max_size=2)
+
+
+@given(EXTRAS, EXTRAS, EXTRAS)
+def test_a_round_trip_keeps_unknown_keys_at_each_level(
+    tmp_path_factory, in_registry, in_contract, in_images
+):
+    plain = {
+        "providers": ["icdar"],
+        **in_registry,
+        "datasets": {"icdar/sroie": {**in_contract, "images": {"store": "lossless", **in_images}}},
+    }
+    path = tmp_path_factory.mktemp("registry") / "schema.yaml"
+    path.write_text(yaml.safe_dump(plain, allow_unicode=True), encoding="utf-8")
+    save_registry(load_registry(path), path)
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == plain
+
+
+def test_a_change_keeps_keys_that_this_version_does_not_know(tmp_path):
+    path = tmp_path / "schema.yaml"
+    path.write_text("providers: [huggingface]\ntasks: {ocr: {fields: [text]}}\n")
+    update_registry(path, lambda registry: registry.with_provider("icdar"))
+    assert yaml.safe_load(path.read_text()) == {
+        "providers": ["huggingface", "icdar"],
+        "tasks": {"ocr": {"fields": ["text"]}},
+    }
+
+
+@pytest.mark.parametrize("text", [None, "", "# nothing\n", "{}"])
+def test_an_absent_or_empty_file_is_an_empty_registry(tmp_path, text):
+    path = tmp_path / "schema.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert load_registry(path) == Registry()
+
+
+def contract(text):
+    return f"providers: [icdar]\ndatasets: {{icdar/sroie: {{{text}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("providers: [Icdar]", "providers.0", id="provider name"),
+        pytest.param("providers: icdar", "providers", id="not a list"),
+        pytest.param("- icdar", "file", id="not a mapping"),
+        pytest.param("providers: [", "not valid YAML", id="not YAML"),
+        pytest.param("datasets: {sroie: {}}", "datasets.sroie", id="no provider"),
+        pytest.param("datasets: {icdar/sroie: {}}", "icdar is not listed", id="unlisted provider"),
+        pytest.param(contract("unique_by: 7"), "datasets.icdar/sroie.unique_by", id="type"),
+        pytest.param(contract("partition_by: [week(at)]"), "partition_by.0", id="transform"),
+        pytest.param(contract("partition_by: [at]"), "day(at)", id="no transform"),
+        pytest.param(contract("partition_by: ['day(at)', 'hour(at)']"), "at more", id="twice"),
+        pytest.param(contract("images: {store: gif}"), "images: ", id="store"),
+    ],
+)
+def test_an_error_names_file_and_key(tmp_path, text, said):
+    path = tmp_path / "schema.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidRegistry) as error:
+        load_registry(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_an_unknown_provider_comes_with_those_known_and_the_command():
+    registry = Registry().with_provider("icdar").with_provider("huggingface")
+    with pytest.raises(UnknownProvider) as error:
+        registry.require_provider("acme")
+    assert "known: huggingface, icdar" in str(error.value)
+    assert "`lake config provider create acme`" in str(error.value)
+
+
+def test_an_unknown_dataset_comes_with_those_of_its_provider():
+    registry = Registry().with_provider("icdar").with_dataset(NAME, DatasetContract())
+    with pytest.raises(UnknownDataset, match="known of icdar: icdar/sroie"):
+        registry.contract(DatasetName("icdar", "other"))
+
+
+def test_a_provider_is_added_once():
+    with pytest.raises(AlreadyExists):
+        Registry().with_provider("icdar").with_provider("icdar")
+
+
+def test_partition_fields_are_pairs():
+    found = DatasetContract(partition_by=("day(at)", "identity(a b)")).partition_fields()
+    assert found == (("day", "at"), ("identity", "a b"))
+
+
+@pytest.mark.parametrize("store", ["original", "lossless", "jpeg:1", "jpeg:100", "webp:80"])
+def test_store_policies_that_exist_are_accepted(store):
+    assert ImagePolicy(store=store).store == store
+
+
+@pytest.mark.parametrize("store", ["", "jpeg", "jpeg:0", "jpeg:101", "webp:080", "png:5", "JPEG:5"])
+def test_other_store_policies_are_refused(store):
+    with pytest.raises(ValueError, match="is none of original"):
+        ImagePolicy(store=store)
+
+
+@pytest.mark.parametrize(("store", "side"), [("original", 100), ("webp:80", 15)])
+def test_a_size_that_cannot_be_kept_is_refused(store, side):
+    with pytest.raises(ValueError, match="longest_side_px"):
+        ImagePolicy(store=store, longest_side_px=side)
+
+
+def test_a_smaller_size_goes_with_a_way_to_encode():
+    assert ImagePolicy(store="webp:80", longest_side_px=1024).longest_side_px == 1024
+
+
+def test_a_registry_that_breaks_its_rules_is_never_saved_over_a_good_one(tmp_path):
+    path = tmp_path / "schema.yaml"
+    save_registry(Registry().with_provider("icdar"), path)
+    with pytest.raises(AlreadyExists):
+        update_registry(path, lambda registry: registry.with_provider("icdar"))
+    assert load_registry(path).providers == ("icdar",)
