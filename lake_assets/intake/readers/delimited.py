@@ -43,6 +43,8 @@ from lake_assets.intake.readers.values import DoesNotFit
 
 _SAMPLE_LINES = 100
 
+_NO_HEADER = " If its first line is no header, deliver it with --no-header (header=False)."
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
@@ -128,7 +130,7 @@ def _names(file: DataFile, feed: Feed, delimiter: str) -> tuple[str, ...]:
             f"{first.problem}. Write it as UTF-8 text, or read the file without a header.",
             file=file.name,
         )
-    check_columns(first.fields, file.name)
+    check_columns(first.fields, file.name, hint=_NO_HEADER)
     return tuple(first.fields)
 
 

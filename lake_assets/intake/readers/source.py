@@ -70,13 +70,14 @@ def reading(file: DataFile) -> Iterator[None]:
         ) from error
 
 
-def check_columns(names: Sequence[str], file: str, *, where: str = "") -> None:
+def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str = "") -> None:
     """Refuse column names that no table of the lake can have.
 
     Args:
         names: The columns of a file, or the fields of one struct in it.
         file: Staged name, for the message.
         where: Path of the struct, ``""`` for the columns themselves.
+        hint: What else may be wrong, for the message.
 
     Raises:
         UnreadableSource: A name is empty, comes twice (engines take ``a`` and ``A`` for the same
@@ -86,7 +87,7 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "") -> None:
     if "" in names:
         raise UnreadableSource(
             f"Column {list(names).index('') + 1} of {file}{place} has no name. Name it, or leave "
-            "it out (a pandas index: write with index=False).",
+            f"it out (a pandas index: write with index=False).{hint}",
             file=file,
         )
     counts = Counter(name.lower() for name in names)
@@ -94,7 +95,7 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "") -> None:
     if twice:
         raise UnreadableSource(
             f"{file} has the same column more than once{place}: {', '.join(twice)} (upper and "
-            "lower case are the same to SQL engines). Rename them.",
+            f"lower case are the same to SQL engines). Rename them.{hint}",
             file=file,
             columns=twice,
         )

@@ -19,6 +19,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     CommitStateUnknownException,
+    NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
     TableAlreadyExistsError,
@@ -28,7 +29,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, O
 from pyiceberg.table import Table, Transaction
 from pyiceberg.transforms import parse_transform
 from sqlalchemy import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome, UnknownTable
 from lake_assets.storage.tables.arrow_types import plain_schema
@@ -44,7 +45,13 @@ from lake_assets.storage.tables.parts import PartWriter
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
 _TRIES = 12
-_LOST_RACE = (CommitFailedException, TableAlreadyExistsError, OperationalError)
+_LOST_RACE = (
+    CommitFailedException,
+    TableAlreadyExistsError,
+    NamespaceAlreadyExistsError,
+    IntegrityError,  # another process made the same namespace between our look and our insert
+    OperationalError,
+)
 
 
 class IcebergTables:
@@ -65,7 +72,10 @@ class IcebergTables:
         url = URL.create("sqlite", database=str(self._catalog_file), query={"timeout": "30"})
         # Rendered, not formatted: a folder may have "?" or "%" in its name.
         uri = url.render_as_string(hide_password=False)
-        return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+        try:
+            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+        except OperationalError:  # another process made the catalog's tables at the same time
+            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
 
     def close(self) -> None:
         """Close the catalog's connections."""

@@ -1,0 +1,125 @@
+"""The shard store: each blob once, whole or not at all."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.storage.shards import ShardStore, sync_file_system
+
+NAME = DatasetName("icdar", "sroie")
+
+
+@pytest.fixture
+def shards(tmp_path):
+    return ShardStore(tmp_path / "assets")
+
+
+def place(shards, data, extension="png", name=NAME):
+    return shards.location(name, hashlib.sha256(data).hexdigest(), extension)
+
+
+def files_in(shards):
+    return sorted(path.name for path in shards.path("").rglob("*") if path.is_file())
+
+
+def staged(tmp_path, data, name="a.png"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def test_a_place_tells_provider_dataset_and_hash(shards):
+    sha = "abcd" + "0" * 60
+    assert shards.location(NAME, sha, "png") == (
+        f"provider=icdar/dataset=sroie/ab/cd/{sha}.png"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\0" * 100_000], ids=["empty", "short", "long"])
+def test_what_is_put_can_be_read(shards, data):
+    location = place(shards, data)
+    assert shards.size(location) is None
+    assert shards.put(location, data)
+    assert shards.path(location).read_bytes() == data
+    assert shards.size(location) == len(data)
+
+
+def test_the_same_bytes_twice_leave_the_shard_alone(shards):
+    location = place(shards, b"x")
+    shards.put(location, b"x")
+    before = shards.path(location).stat()
+    assert not shards.put(location, b"x")
+    assert shards.path(location).stat() == before
+    assert len(files_in(shards)) == 1
+
+
+@pytest.mark.parametrize("cut_off", [b"", b"only a pa"], ids=["empty", "a part"])
+def test_a_shard_that_power_loss_cut_off_is_replaced(shards, tmp_path, cut_off):
+    for put in (lambda at, data: shards.put(at, data),
+                lambda at, data: shards.put_file(at, staged(tmp_path, data))):  # fmt: skip
+        location = place(shards, b"only a part")
+        shards.put(location, cut_off)
+        assert put(location, b"only a part")
+        assert shards.path(location).read_bytes() == b"only a part"
+
+
+def test_one_dataset_does_not_see_the_shards_of_another(shards):
+    shards.put(place(shards, b"x"), b"x")
+    other = place(shards, b"x", name=DatasetName("icdar", "funsd"))
+    assert shards.size(other) is None
+    assert shards.put(other, b"x")
+
+
+@pytest.mark.parametrize("name", ["é.png", "a b.png", "'.png", "x" * 251 + ".png", "*.png"])
+def test_a_staged_file_of_any_name_becomes_a_shard(shards, tmp_path, name):
+    source = staged(tmp_path, b"image", name)
+    location = place(shards, b"image")
+    assert shards.put_file(location, source)
+    assert not shards.put_file(location, source)
+    assert shards.path(location).read_bytes() == source.read_bytes() == b"image"
+    assert len(files_in(shards)) == 1
+
+
+def test_a_staged_file_for_a_shard_that_is_there_changes_nothing(shards, tmp_path):
+    location = place(shards, b"image")
+    shards.put(location, b"image")
+    inode = shards.path(location).stat().st_ino
+    assert not shards.put_file(location, staged(tmp_path, b"image"))
+    assert shards.path(location).stat().st_ino == inode
+
+
+def test_removing_a_staged_file_keeps_its_shard(shards, tmp_path):
+    source, location = staged(tmp_path, b"image"), place(shards, b"image")
+    shards.put_file(location, source)
+    source.unlink()
+    assert shards.path(location).read_bytes() == b"image"
+
+
+def test_a_shard_is_not_writable(shards):
+    location = place(shards, b"x")
+    shards.put(location, b"x")
+    assert shards.path(location).stat().st_mode & 0o222 == 0
+
+
+@pytest.mark.parametrize("way", ["put", "put_file"])
+def test_threads_that_store_the_same_shard_at_once_leave_one(shards, tmp_path, way):
+    data, barrier = b"y" * 200_000, Barrier(8)
+    location, source = place(shards, data), staged(tmp_path, data)
+
+    def store(_):
+        barrier.wait()
+        return shards.put(location, data) if way == "put" else shards.put_file(location, source)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert any(pool.map(store, range(8)))
+    assert shards.path(location).read_bytes() == data
+    assert len(files_in(shards)) == 1
+
+
+def test_the_file_system_of_a_folder_can_be_synced(tmp_path):
+    sync_file_system(tmp_path)
+    with pytest.raises(OSError):
+        sync_file_system(tmp_path / "none")
