@@ -27,10 +27,12 @@ from lake_assets.ingest import FailedUpload, Outcome
 from lake_assets.ingest.model import outcome_from_plain
 from lake_assets.lake import Lake
 from lake_assets.storage.files import write_atomically
+from lake_assets.storage.locks import exclusive_lock
 from lake_assets.upkeep.catalog import refresh_catalog
 
 _JOB = "ingest_uploads"
 _STEP = "ingest_dataset"
+_OPENING_S = 60.0
 _INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
@@ -146,7 +148,12 @@ def _run(
 @contextmanager
 def lake_instance(lake: Lake) -> Iterator[dg.DagsterInstance]:
     """Give the lake's own Dagster instance, which the UI and the daemon share."""
-    with dg.DagsterInstance.from_config(str(prepare_dagster_home(lake))) as instance:
+    home = prepare_dagster_home(lake)
+    # Dagster makes its databases when they are opened first; of two processes that do, one fails.
+    lock = lake.stores.layout.locks / "dagster.lock"
+    with exclusive_lock(lock, timeout_s=_OPENING_S, what="Dagster's storage"):
+        instance = dg.DagsterInstance.from_config(str(home))
+    with instance:
         yield instance
 
 
@@ -183,7 +190,8 @@ def ui_command(lake: Lake, *, port: int) -> UiCommand:
 
     The UI has no login of its own, so it is bound to this machine.
     """
-    home = prepare_dagster_home(lake)
+    with lake_instance(lake):  # its databases are there before several servers open them
+        home = prepare_dagster_home(lake)
     arguments = [
         sys.executable, "-m", "dagster", "dev", "--module-name", "lake_assets.definitions",
         "--host", "127.0.0.1", "--port", str(port),

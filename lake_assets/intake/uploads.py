@@ -11,13 +11,9 @@ that want the same step one gets it; nobody sees half a delivery, because only w
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidRequest, UnknownUpload
+from lake_assets.intake.leases import is_dead, signature
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -251,15 +248,6 @@ class Staging:
         return Upload(manifest=upload.manifest, state=state, folder=target)
 
 
-def created_by() -> str:
-    """Return ``user@host`` of this process."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
-
-
 def _checked(upload_id: str) -> str:
     try:
         return str(ULID.from_str(upload_id.upper()))
@@ -270,50 +258,9 @@ def _checked(upload_id: str) -> str:
         ) from None
 
 
-def signature() -> dict[str, Any]:
-    """Return what tells this process from all others: host, pid and when it began."""
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "pid": pid,
-        "process_started": _process_started(pid),
-        "heartbeat_at": datetime.now(tz=UTC).isoformat(),
-    }
-
-
-def is_dead(lease: dict[str, Any]) -> bool:
-    """Return whether the process that signed ``lease`` ran on this host and has ended."""
-    # A pid may be used again: it is the same process only if it began at the same time.
-    started = _process_started(lease["pid"])
-    here = bool(lease["host"] == socket.gethostname())
-    return here and started != lease["process_started"]
-
-
 def _is_abandoned(upload: Upload) -> bool:
     lease = upload.lease()
     return lease is not None and is_dead(lease)
-
-
-def _process_started(pid: int) -> str | None:
-    """Return when a process began, in clock ticks since boot (proc(5), field 22), or None."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return _is_running_elsewhere(pid)
-    return text.rpartition(")")[2].split()[19]
-
-
-def _is_running_elsewhere(pid: int) -> str | None:
-    """Answer for systems without /proc (macOS): the pid alone."""
-    if Path("/proc/self").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "running"
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -29,7 +29,10 @@ def connect(*, scratch: Path, memory_limit: str | None = None) -> Any:
     return connection
 
 
-_ABOUT_TABLES = ("information_schema.", "pg_catalog.", ".duckdb_", ".sqlite_master", ".__show")
+_SHOW = "show."
+_ABOUT_TABLES = (
+    "information_schema.", "pg_catalog.", ".duckdb_", ".pragma_", ".sqlite_master", _SHOW
+)  # fmt: skip
 
 
 class LakeSql:
@@ -74,6 +77,7 @@ class LakeSql:
         return [name for name in known if name in named]
 
     def _register(self, connection: Any, names: Iterable[str], prune: Mapping[str, str]) -> None:
+        names = tuple(names)
         for name in names:
             table_schema = self._tables.schema(name)
             known = set(table_schema.names) if table_schema is not None else set()
@@ -91,6 +95,9 @@ class LakeSql:
                 )
             view = f'"{schema}"."{table}"'
             connection.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
+        # SHOW TABLES names what lies in the search path only.
+        schemas = sorted({name.partition(".")[0] for name in names})
+        connection.execute(f"SET search_path = '{','.join(['main', *schemas])}'")
 
     def _explain(self, message: str) -> str:
         if "does not exist" in message and "Table" in message:
@@ -137,8 +144,12 @@ def _base_tables(node: Any) -> Iterator[str]:
         for item in node:
             yield from _base_tables(item)
     elif isinstance(node, dict):
-        if node.get("type") in ("BASE_TABLE", "SHOW_REF"):
+        if node.get("type") == "SHOW_REF" and not node["query"]:
+            yield _SHOW  # SHOW TABLES and the like; DESCRIBE has the table in its query
+        elif node.get("type") == "BASE_TABLE":
             yield f"{node['schema_name']}.{node['table_name']}".lower()
+        elif node.get("type") == "TABLE_FUNCTION":
+            yield f".{node['function']['function_name']}".lower()
         for item in node.values():
             yield from _base_tables(item)
 

@@ -12,9 +12,10 @@ import pytest
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
+from lake_assets.intake.leases import is_dead, signature
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import StagedFile
-from lake_assets.intake.uploads import Staging, State, is_dead, signature
+from lake_assets.intake.uploads import Staging, State
 
 NAME, OTHER = DatasetName("icdar", "sroie"), DatasetName("icdar", "funsd")
 FILE = StagedFile(name="a.csv", byte_count=2, sha256="0" * 64, role="data")

@@ -144,6 +144,16 @@ def contents(home: Path) -> Contents:
     return Contents(rows=rows, blobs=blobs, uploads=uploads)
 
 
+def failed_checks(home: Path) -> list[str]:
+    """Return the blocking checks that do not pass, each with what it says."""
+    with Lake.open(home) as opened:
+        return [
+            f"{check.name} of {name}: {result.summary}"
+            for name, check, result in opened.check()
+            if check.blocking and not result.passed
+        ]
+
+
 def leftovers(home: Path) -> list[str]:
     """Return what a finished lake must not have: files that nothing names, uploads under way."""
     found = [*(home / "staging" / State.PROCESSING).iterdir(), *home.rglob(".draft-*")]

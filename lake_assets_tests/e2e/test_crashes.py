@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lake_assets.lake import Lake
 from lake_assets.samples import write_samples
 from lake_assets_tests.e2e.real_lake import (
     Contents,
     comes_true,
     contents,
     count_files,
+    failed_checks,
     leftovers,
     ok,
     started,
@@ -24,25 +27,32 @@ WAIT = ("process", "start", "--wait")
 
 
 @pytest.fixture(scope="module")
-def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Return a function that makes a lake in which two overlapping deliveries are pending."""
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake in which two overlapping deliveries are pending. Copy it; nothing is ingested yet."""
     # 150 images, some twice, some broken; in Tuesday's delivery some of Monday's.
     samples = write_samples(tmp_path_factory.mktemp("samples"), receipts=110)
-
-    def stage(home: Path) -> Path:
-        ok(home, "init")
+    home = tmp_path_factory.mktemp("staged") / "lake"
+    with Lake.init(home) as lake:
         for delivery in (samples.monday, samples.tuesday):
-            ok(home, "upload", "raw", str(delivery.folder), "--provider", "shop",
-               "--dataset", "receipts", "--create", "--tag", "crash")  # fmt: skip
-        return home
+            lake.upload_raw_data(
+                delivery.folder,
+                provider="shop",
+                dataset="receipts",
+                tags=["crash"],
+                create_provider=True,
+            )
+    return home
 
-    return stage
+
+@pytest.fixture
+def home(staged: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(staged, tmp_path / "lake")
 
 
 @pytest.fixture(scope="module")
-def quiet(staged: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quiet(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lake as it is when nothing goes wrong."""
-    home = staged(tmp_path_factory.mktemp("quiet") / "lake")
+    home = shutil.copytree(staged, tmp_path_factory.mktemp("quiet") / "lake")
     ok(home, *WAIT)
     return home
 
@@ -78,18 +88,30 @@ def _has_a_ledger(home: Path) -> bool:
     return any((home / "tables" / "lake" / "uploads" / "metadata").glob("*.json"))
 
 
+def _is_done(home: Path) -> bool:
+    return len(list((home / "staging" / "done").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     "moment",
-    [_is_claimed, _has_stored_images, _has_a_journal, _has_committed_images, _has_a_ledger],
-    ids=["claimed", "images stored", "journal", "images committed", "ledger"],
+    [
+        _is_claimed,
+        _has_stored_images,
+        _has_a_journal,
+        _has_committed_images,
+        _has_a_ledger,
+        pytest.param(
+            _is_done,
+            marks=pytest.mark.xfail(
+                reason="nothing is pending, so nothing refreshes lake.partitions", strict=True
+            ),
+        ),
+    ],
+    ids=["claimed", "images stored", "journal", "images committed", "ledger", "done"],
 )
 def test_killed_at_a_chosen_moment(
-    moment: Callable[[Path], bool],
-    staged: Callable[[Path], Path],
-    expected: Contents,
-    tmp_path: Path,
+    moment: Callable[[Path], bool], home: Path, expected: Contents, tmp_path: Path
 ):
-    home = staged(tmp_path / "lake")
     with (tmp_path / "killed.log").open("wb") as log, started(home, *WAIT, output=log) as process:
         assert comes_true(lambda: moment(home), process), (tmp_path / "killed.log").read_text()
     assert process.returncode == -9
@@ -98,28 +120,20 @@ def test_killed_at_a_chosen_moment(
 
 @pytest.mark.parametrize("number", range(6))
 def test_killed_at_any_moment(
-    number: int,
-    staged: Callable[[Path], Path],
-    quiet: Path,
-    expected: Contents,
-    tmp_path: Path,
+    number: int, home: Path, quiet: Path, expected: Contents, tmp_path: Path
 ):
     """Three moments while images are stored, three while tables are written."""
     chance = random.Random(f"{SEED} {number}")
     folder = "assets" if number % 2 == 0 else "tables"
     files = chance.randint(1, count_files(quiet / folder) - 1)
     print(f"seed {SEED}, number {number}: killed at {files} files in {folder}/")  # noqa: T201
-    home = staged(tmp_path / "lake")
     with (tmp_path / "killed.log").open("wb") as log, started(home, *WAIT, output=log) as process:
         comes_true(lambda: count_files(home / folder) >= files, process)
     _assert_heals(home, expected)
 
 
-def test_killed_three_times(
-    staged: Callable[[Path], Path], expected: Contents, tmp_path: Path
-):
+def test_killed_three_times(home: Path, expected: Contents, tmp_path: Path):
     """Each attempt gets further: what the last one left is no hindrance."""
-    home = staged(tmp_path / "lake")
     for moment in (_is_claimed, _has_stored_images, _has_a_journal):
         with (tmp_path / "log").open("wb") as log, started(home, *WAIT, output=log) as process:
             assert comes_true(lambda: moment(home), process)
@@ -133,4 +147,4 @@ def _assert_heals(home: Path, expected: Contents) -> None:
     assert healed.blobs == expected.blobs
     assert healed.uploads == expected.uploads
     assert leftovers(home) == []
-    ok(home, "check")
+    assert failed_checks(home) == []

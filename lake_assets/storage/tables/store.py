@@ -6,33 +6,33 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
-    CommitFailedException,
-    CommitStateUnknownException,
-    NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
-    TableAlreadyExistsError,
-    ValidationError,
 )
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
 from pyiceberg.table import Table, Transaction
 from pyiceberg.transforms import parse_transform
 from sqlalchemy import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 
-from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome, UnknownTable
+from lake_assets.errors import SchemaMismatch, UnknownTable
 from lake_assets.storage.tables.arrow_types import plain_schema
+from lake_assets.storage.tables.commits import (
+    add_parts,
+    any_of,
+    equal,
+    grow,
+    keys_in,
+    overwrite,
+    retried,
+)
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -41,17 +41,6 @@ from lake_assets.storage.tables.model import (
     partition_field_name,
 )
 from lake_assets.storage.tables.parts import PartWriter
-
-KEYS_PROPERTY = "lake.upload-ids"
-"""Snapshot summary property: the keys that the snapshot brought, separated by commas."""
-_TRIES = 12
-_LOST_RACE = (
-    CommitFailedException,
-    TableAlreadyExistsError,
-    NamespaceAlreadyExistsError,
-    IntegrityError,  # another process made the same namespace between our look and our insert
-    OperationalError,
-)
 
 
 class IcebergTables:
@@ -135,7 +124,7 @@ class IcebergTables:
     def committed(self, table: str, keys: Sequence[str]) -> frozenset[str]:
         """Return those of ``keys`` whose deliveries ``table`` has already."""
         found = self._find(table)
-        return frozenset() if found is None else _keys_in(found) & frozenset(keys)
+        return frozenset() if found is None else keys_in(found) & frozenset(keys)
 
     def data_files(self, table: str, *, where: dict[str, str] | None = None) -> tuple[str, ...]:
         """Return the paths of the Parquet files that hold the table's rows now.
@@ -147,7 +136,7 @@ class IcebergTables:
             UnknownTable.
             SchemaMismatch: if the table has delete files, so that its files hold more than it.
         """
-        scan = self._require(table).scan(row_filter=_equal(where or {}))
+        scan = self._require(table).scan(row_filter=equal(where or {}))
         tasks = list(scan.plan_files())
         if any(task.delete_files for task in tasks):
             raise SchemaMismatch(f"{table} has delete files; read it with `read`", table=table)
@@ -178,7 +167,7 @@ class IcebergTables:
             UnknownTable.
         """
         scan = self._require(table).scan(
-            row_filter=_equal(where or {}), selected_fields=columns, limit=limit
+            row_filter=equal(where or {}), selected_fields=columns, limit=limit
         )
         rows = scan.to_arrow()
         return rows.cast(plain_schema(rows.schema))
@@ -206,7 +195,7 @@ class IcebergTables:
 
         def attempt() -> Commit:
             table = self._find(spec.name)
-            known = _keys_in(table) if table else frozenset()
+            known = keys_in(table) if table else frozenset()
             wanted = [item for item in deliveries if item.key not in known]
             snapshot_id = self._append(table, spec, wanted) if wanted else None
             return Commit(
@@ -217,7 +206,7 @@ class IcebergTables:
                 snapshot_id=snapshot_id,
             )
 
-        return _retried(attempt, spec.name)
+        return retried(attempt, spec.name, looks_up=True)
 
     def replace(
         self,
@@ -237,7 +226,8 @@ class IcebergTables:
             if table is None:
                 snapshot_id = self._append(None, spec, deliveries)
             else:
-                snapshot_id = _overwrite(table, spec, deliveries, _any_of(where))
+                overwrite(table, spec, deliveries, any_of(where))
+                snapshot_id = _current_snapshot_id(table)
             return Commit(
                 table=spec.name,
                 keys=tuple(item.key for item in deliveries),
@@ -246,7 +236,7 @@ class IcebergTables:
                 snapshot_id=snapshot_id,
             )
 
-        return _retried(attempt, spec.name)
+        return retried(attempt, spec.name)
 
     # -- inside
 
@@ -276,9 +266,9 @@ class IcebergTables:
             transaction = self._create(spec)
         else:
             transaction = table.transaction()
-            _grow(transaction, spec)
+            grow(transaction, spec)
         with transaction:
-            _add_parts(transaction, deliveries)
+            add_parts(transaction, deliveries)
         return _current_snapshot_id(self._require(spec.name))
 
     def _create(self, spec: TableSpec) -> Transaction:
@@ -304,96 +294,14 @@ def _can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:
     return is_whole or any(item.parts for item in deliveries)
 
 
-def _add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
-    keys = ",".join(item.key for item in deliveries)
-    paths = [part.path for item in deliveries for part in item.parts]
-    # A delivery without rows still leaves its key: it must not be taken for one that never came.
-    # The check for duplicate files would read every manifest; the keys make it needless.
-    transaction.add_files(
-        paths, snapshot_properties={KEYS_PROPERTY: keys}, check_duplicate_files=False
-    )
-
-
-def _overwrite(
-    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
-) -> int | None:
-    with table.transaction() as transaction:
-        _grow(transaction, spec)
-        if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
-            transaction.delete(gone)
-        _add_parts(transaction, deliveries)
-    return _current_snapshot_id(table)
-
-
-def _grow(transaction: Transaction, spec: TableSpec) -> None:
-    """Add the columns, at any depth, that the table lacks; never drop or narrow one."""
-    try:
-        with transaction.update_schema() as update:
-            update.union_by_name(_without_required(spec.schema))
-    except (ValueError, TypeError, ValidationError) as error:
-        raise SchemaMismatch(
-            f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
-        ) from error
-
-
-def _without_required(schema: Any) -> Any:
-    """Iceberg can't add a required column to rows that lack it; those it has stay as they are."""
-    return pa.schema([field.with_nullable(True) for field in schema])
-
-
-def _arrow_schema(table: Table) -> Any:
-    return plain_schema(table.schema().as_arrow())
-
-
-def _keys_in(table: Table) -> frozenset[str]:
-    found: set[str] = set()
-    for snapshot in table.metadata.snapshots:
-        if snapshot.summary:
-            keys = snapshot.summary.additional_properties.get(KEYS_PROPERTY, "")
-            found.update(key for key in keys.split(",") if key)
-    return frozenset(found)
-
-
 def _current_snapshot_id(table: Table) -> int | None:
     snapshot = table.current_snapshot()
     return snapshot.snapshot_id if snapshot else None
 
 
-def _equal(values: dict[str, str]) -> BooleanExpression:
-    expression: BooleanExpression = AlwaysTrue()
-    for column, value in values.items():
-        # As PyIceberg documents it; its annotations name the fields of the model behind it.
-        expression = And(expression, EqualTo(column, value))  # type: ignore[call-arg, arg-type]
-    return expression
-
-
-def _any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
-    if where is None:
-        return AlwaysTrue()
-    expressions = [_equal(values) for values in where]
-    combined = expressions[0]
-    for expression in expressions[1:]:
-        combined = Or(combined, expression)
-    return combined
-
-
-def _retried(attempt: Callable[[], Commit], table: str) -> Commit:
-    for number in range(_TRIES):
-        try:
-            return attempt()
-        except _LOST_RACE as error:
-            last: Exception = error
-            time.sleep(random.uniform(0.5, 1.5) * min(0.05 * 2**number, 2.0))
-        except CommitStateUnknownException as error:
-            raise UnknownOutcome(
-                f"the commit to {table} may or may not have happened; running the same step again "
-                "finds out and finishes it",
-                table=table,
-            ) from error
-    raise CommitConflict(
-        f"{table}: other writers won the race {_TRIES} times; try again later", table=table
-    ) from last
-
-
 def _instant(timestamp_ms: int) -> datetime:
     return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC)
+
+
+def _arrow_schema(table: Table) -> Any:
+    return plain_schema(table.schema().as_arrow())

@@ -1,0 +1,140 @@
+"""What is delivered: a table of twelve columns, and many distinct images. Seeded, made here.
+
+Runs in processes of its own, so that what making the data takes is in no figure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.probe import REPOSITORY
+
+RECEIPTS = REPOSITORY.parent / "shared" / "data" / "receipts" / "images"
+"""Scanned receipts, used where they lie beside the checkout."""
+_SEED = 7
+_CHUNK_ROWS = 100_000
+_DRAWN_RECEIPTS = 40
+_SOI = b"\xff\xd8"
+_COMMENT = b"\xff\xfe"
+_FORMAT_OPTIONS = {"csv": "FORMAT csv, HEADER", "jsonl": "FORMAT json"}
+
+
+def write_table(path: str, rows: int, first: int = 0) -> dict[str, Any]:
+    """Write ``rows`` rows as Parquet, CSV or JSON Lines, by the suffix of ``path``."""
+    target = Path(path)
+    if target.suffix == ".parquet":
+        _write_parquet(target, rows, first)
+    else:
+        _write_text(target, rows, first)
+    return {"byte_count": target.stat().st_size}
+
+
+def write_tables(folder: str, count: int, rows: int) -> dict[str, Any]:
+    """Write ``count`` Parquet files of ``rows`` rows each, no two alike."""
+    place = Path(folder)
+    place.mkdir()
+    for number in range(count):
+        _write_parquet(place / f"{number:04d}.parquet", rows, first=number * rows)
+    return {"folder": folder}
+
+
+def write_images(folder: str, count: int) -> dict[str, Any]:
+    """Write ``count`` distinct JPEG files: receipts, each with a comment of its own."""
+    place = Path(folder)
+    place.mkdir()
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = sorted(RECEIPTS.glob("*.jpg")) or _drawn_receipts(Path(scratch))
+        for number, source in zip(range(count), itertools.cycle(sources), strict=False):
+            target = place / f"{number:06d}.jpg"
+            target.write_bytes(_with_comment(source.read_bytes(), f"copy {number}"))
+    sizes = [file.stat().st_size for file in place.iterdir()]
+    return {"images": len(sizes), "byte_count": sum(sizes), "of": len(sources)}
+
+
+def _with_comment(jpeg: bytes, text: str) -> bytes:
+    """Return the same picture with a COM segment behind SOI (ITU-T T.81, B.2.4.5)."""
+    payload = text.encode()
+    segment = _COMMENT + (len(payload) + 2).to_bytes(2) + payload
+    return _SOI + segment + jpeg.removeprefix(_SOI)
+
+
+def _drawn_receipts(folder: Path) -> list[Path]:
+    from lake_assets.samples import write_samples
+
+    monday = write_samples(folder, seed=_SEED, receipts=_DRAWN_RECEIPTS).folder / "receipts_monday"
+    # The sample delivery has broken files too, on purpose.
+    return [path for path in sorted(monday.rglob("*.jpg")) if _is_whole(path)]
+
+
+def _is_whole(path: Path) -> bool:
+    from lake_assets.errors import UnreadableMedia
+    from lake_assets.media.inspect import inspect_image
+
+    try:
+        inspect_image(path.read_bytes(), name=path.name)
+    except UnreadableMedia:
+        return False
+    return True
+
+
+def _write_parquet(target: Path, rows: int, first: int) -> None:
+    import pyarrow.parquet as pq
+
+    chunks = _chunks(rows, first)
+    head = next(chunks)
+    with pq.ParquetWriter(target, head.schema, compression="snappy") as writer:
+        for chunk in itertools.chain([head], chunks):
+            writer.write_table(chunk)
+
+
+def _write_text(target: Path, rows: int, first: int) -> None:
+    import duckdb
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        source = Path(scratch) / "rows.parquet"
+        _write_parquet(source, rows, first)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(
+                f"COPY (FROM read_parquet('{source}')) TO '{target}' "
+                f"({_FORMAT_OPTIONS[target.suffix.removeprefix('.')]})"
+            )
+
+
+def _chunks(rows: int, first: int) -> Iterator[Any]:
+    """Yield trades as ``pyarrow.Table``; a row depends on the seed and its number's chunk only."""
+    for start in range(first, first + rows, _CHUNK_ROWS):
+        yield _trades(start, min(_CHUNK_ROWS, first + rows - start))
+
+
+def _trades(start: int, count: int) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    rng = np.random.default_rng([_SEED, start])
+    numbers = np.arange(start, start + count)
+    words = np.array("paid late by card in the morning at a shop near home again".split())
+    notes = words[rng.integers(0, len(words), (count, 7))]
+    at_us = 1_736_760_600_000_000 + numbers * 250_000 + rng.integers(0, 250_000, count)
+    price = np.round(rng.lognormal(4, 0.6, count), 2)
+    quantity = rng.integers(1, 500, count)
+    return pa.table(
+        {
+            "trade_id": pa.array(numbers),
+            "at": pa.array(at_us, pa.timestamp("us", "UTC")),
+            "day": pa.array(at_us // 86_400_000_000, pa.int32()).cast(pa.date32()),
+            "symbol": np.char.add("SYM", rng.integers(0, 500, count).astype(str)),
+            "venue": np.array(["NYC", "LDN", "TYO", "SEL"])[rng.integers(0, 4, count)],
+            "account": np.char.add("acc-", rng.integers(10**9, 10**10, count).astype(str)),
+            "price": price,
+            "quantity": quantity,
+            "total": np.round(price * quantity, 2),
+            "is_buy": rng.random(count) < 0.5,
+            "score": pa.array(rng.normal(size=count).round(6), mask=rng.random(count) < 0.1),
+            "note": [" ".join(row) for row in notes],
+        }
+    )

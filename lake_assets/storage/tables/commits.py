@@ -1,0 +1,136 @@
+"""One commit to one table: what it adds, what it replaces, and what a lost race means.
+
+Invariant: whatever a commit does to a table is one change of its metadata pointer: all or nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NamespaceAlreadyExistsError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
+from pyiceberg.table import Table, Transaction
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
+from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
+
+KEYS_PROPERTY = "lake.upload-ids"
+"""Snapshot summary property: the keys that the snapshot brought, separated by commas."""
+_TRIES = 12
+_LOST_RACE = (
+    CommitFailedException,
+    TableAlreadyExistsError,
+    NamespaceAlreadyExistsError,
+    IntegrityError,  # another process made the same namespace between our look and our insert
+    OperationalError,
+)
+
+
+def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
+    """Add all parts of ``deliveries``, with their keys in the snapshot's summary."""
+    keys = ",".join(item.key for item in deliveries)
+    paths = [part.path for item in deliveries for part in item.parts]
+    # A delivery without rows still leaves its key: it must not be taken for one that never came.
+    # The check for duplicate files would read every manifest; the keys make it needless.
+    transaction.add_files(
+        paths, snapshot_properties={KEYS_PROPERTY: keys}, check_duplicate_files=False
+    )
+
+
+def overwrite(
+    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
+) -> None:
+    """Replace the rows that ``gone`` selects by the deliveries' parts, in one commit."""
+    with table.transaction() as transaction:
+        grow(transaction, spec)
+        if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
+            transaction.delete(gone)
+        add_parts(transaction, deliveries)
+
+
+def grow(transaction: Transaction, spec: TableSpec) -> None:
+    """Add the columns, at any depth, that the table lacks; never drop or narrow one."""
+    try:
+        with transaction.update_schema() as update:
+            update.union_by_name(_without_required(spec.schema))
+    except (ValueError, TypeError, ValidationError) as error:
+        raise SchemaMismatch(
+            f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
+        ) from error
+
+
+def _without_required(schema: Any) -> Any:
+    """Iceberg can't add a required column to rows that lack it; those it has stay as they are."""
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def keys_in(table: Table) -> frozenset[str]:
+    """Return the keys of all deliveries that the table's snapshots brought."""
+    found: set[str] = set()
+    for snapshot in table.metadata.snapshots:
+        if snapshot.summary:
+            keys = snapshot.summary.additional_properties.get(KEYS_PROPERTY, "")
+            found.update(key for key in keys.split(",") if key)
+    return frozenset(found)
+
+
+def equal(values: dict[str, str]) -> BooleanExpression:
+    """Return the condition that each column has its value; without columns, true."""
+    expression: BooleanExpression = AlwaysTrue()
+    for column, value in values.items():
+        # As PyIceberg documents it; its annotations name the fields of the model behind it.
+        expression = And(expression, EqualTo(column, value))  # type: ignore[call-arg, arg-type]
+    return expression
+
+
+def any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
+    """Return the condition that one of these sets of values holds; None: true."""
+    if where is None:
+        return AlwaysTrue()
+    expressions = [equal(values) for values in where]
+    combined = expressions[0]
+    for expression in expressions[1:]:
+        combined = Or(combined, expression)
+    return combined
+
+
+def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False) -> Commit:
+    """Return what ``attempt`` did, begun anew whenever another writer was faster.
+
+    Args:
+        looks_up: Whether ``attempt`` first finds out what is committed: then an unknown outcome
+            is looked up by repeating it.
+
+    Raises:
+        CommitConflict: after twelve lost races, which take about 15 s.
+        UnknownOutcome.
+    """
+    for number in range(_TRIES):
+        try:
+            return attempt()
+        except _LOST_RACE as error:
+            last: Exception = error
+        except CommitStateUnknownException as error:
+            last = error
+            if looks_up:
+                continue
+            raise UnknownOutcome(
+                f"the commit to {table} may or may not have happened; running the same step again "
+                "finds out and finishes it",
+                table=table,
+            ) from error
+        time.sleep(random.uniform(0.5, 1.5) * min(0.05 * 2**number, 2.0))
+    raise CommitConflict(
+        f"{table}: other writers won the race {_TRIES} times; try again later", table=table
+    ) from last
