@@ -1,11 +1,13 @@
 """The one path from a claimed upload to committed tables.
 
 ``session`` locks a dataset, recovers what a dead process left and claims what is pending;
-``rows`` turns each upload into parts; ``session`` commits them, once, and finishes the uploads.
+``rows`` turns each upload into parts, with ``images``, ``sorting`` and ``state``; ``changes`` says
+what to commit and does it, once; ``ledger`` and ``session`` finish the uploads.
 """
 
 from __future__ import annotations
 
+from lake_assets.ingest.changes import commit
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
     Asset,
@@ -15,7 +17,7 @@ from lake_assets.ingest.model import (
     Prepared,
     TableChange,
 )
-from lake_assets.ingest.session import Request, commit, finish, ingest, prepared_dataset
+from lake_assets.ingest.session import Request, finish, ingest, prepared_dataset
 
 __all__ = [
     "COMMIT_ORDER",

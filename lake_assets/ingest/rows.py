@@ -6,7 +6,6 @@ accepted, rejected or duplicate.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ import pyarrow as pa
 from lake_assets.contracts.fit import fit_rows
 from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, DataFile, Outcome, PreparedUpload
+from lake_assets.ingest.quarantine import quarantine_row, refused_rows
 from lake_assets.ingest.sorting import (
     Rows,
     check_partition_columns,
@@ -32,7 +32,6 @@ from lake_assets.ingest.sorting import (
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
 from lake_assets.intake.readers import read_upload
-from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
@@ -69,7 +68,7 @@ def prepare_upload(job: Job, upload: Upload) -> PreparedUpload:
     files = upload.files()
     with ExitStack() as stack:
         preparation = _Preparation(job, upload, stack)
-        preparation.reject(_refused(upload))
+        preparation.reject(refused_rows(upload))
         fresh = preparation.skip_delivered(files)
         for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
             preparation.take(seen)
@@ -100,21 +99,6 @@ def _counted(batches: Iterator[Batch], on_rows: OnRows) -> Iterator[Batch]:
         total += batch.rows.num_rows + len(batch.rejected)
         on_rows(total)
         yield batch
-
-
-def _refused(upload: Upload) -> tuple[RejectedRow, ...]:
-    """Return a rejected row for each file that staging did not take in."""
-    return tuple(
-        RejectedRow(
-            file=item.name,
-            row=None,
-            rule=item.rule,
-            expected="a file that can be stored",
-            actual=item.actual,
-            row_json=row_json({"file_name": item.name}),
-        )
-        for item in upload.manifest.refused
-    )
 
 
 @dataclass(slots=True)
@@ -233,26 +217,8 @@ class _Preparation:
         by_rule = self._counts.rejected_by_rule
         for row in rejected:
             by_rule[row.rule] = by_rule.get(row.rule, 0) + 1
-        rows = [self._quarantined(row) for row in rejected]
+        rows = [quarantine_row(row, self._upload, self._job.now) for row in rejected]
         self._writers["quarantine"].write(pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
-
-    def _quarantined(self, row: RejectedRow) -> dict[str, Any]:
-        key = f"{self._upload.id}\0{row.file}\0{row.row}\0{row.rule}\0{row.path}"
-        return {
-            "quarantine_id": hashlib.sha256(key.encode()).hexdigest()[:32],
-            "provider": self._name.provider,
-            "dataset": self._name.dataset,
-            "_upload_id": self._upload.id,
-            "file": row.file,
-            "row": row.row,
-            "rule": row.rule,
-            "path": row.path,
-            "expected": row.expected,
-            "actual": row.actual,
-            "row_json": row.row_json,
-            "state": "open",
-            "rejected_at": self._job.now,
-        }
 
     def _write_images(self, seen: SeenBatch) -> None:
         manifest = self._upload.manifest

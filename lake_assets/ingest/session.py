@@ -16,21 +16,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 from ulid import ULID
 
-from lake_assets.contracts.fit import grow_schema
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidRequest, LakeError, RetryableError
+from lake_assets.ingest.changes import changes_of, commit, table_of
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
-    Asset,
     FailedUpload,
     Ingested,
     Prepared,
     PreparedUpload,
-    TableChange,
     read_journal,
 )
 from lake_assets.ingest.rows import Job, prepare_upload
@@ -39,9 +36,7 @@ from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import open_engine
 from lake_assets.storage.locks import exclusive_lock
 from lake_assets.storage.shards import sync_file_system
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, UPLOADS, raw_spec
-from lake_assets.storage.tables import Commit, TableSpec
-from lake_assets.storage.tables.parts import schema_of_part
+from lake_assets.storage.system_tables import UPLOADS
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -96,14 +91,6 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
         yield _prepare(stores, request)
 
 
-def commit(stores: Stores, change: TableChange) -> Commit:
-    """Make one prepared change, exactly once."""
-    if change.replaces is None:
-        return stores.tables.append_once(change.spec, change.deliveries)
-    where = None if {} in change.replaces else change.replaces
-    return stores.tables.replace(change.spec, change.deliveries, where=where)
-
-
 def finish(stores: Stores, prepared: Prepared) -> None:
     """Write the ledger and mark the uploads as done. All their changes must be committed."""
     if not prepared.uploads:
@@ -148,7 +135,7 @@ def _prepared(
 ) -> Prepared:
     return Prepared(
         name=request.name,
-        changes=_changes(stores, request.name, uploads, rebuild=request.rebuild),
+        changes=changes_of(stores, request.name, uploads, rebuild=request.rebuild),
         uploads=tuple(uploads),
         failures=tuple(failures),
         recovered=tuple(recovered),
@@ -171,7 +158,7 @@ def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
             _log.warning("upload %s: its process died while committing; finishing it", upload.id)
             finished.append(prepared)
     if finished:
-        for change in _changes(stores, name, finished, rebuild=False).values():
+        for change in changes_of(stores, name, finished, rebuild=False).values():
             commit(stores, change)
         finish(stores, Prepared(name=name, changes={}, uploads=tuple(finished)))
     return finished
@@ -199,7 +186,7 @@ def _require_archive(stores: Stores, name: DatasetName, archived: Sequence[Uploa
 def _give_back(stores: Stores, upload: Upload) -> None:
     """Remove the parts that an attempt left, which no table names, and make it pending again."""
     for asset in COMMIT_ORDER:
-        folder = stores.tables.data_folder(_table_of(asset, upload.name))
+        folder = stores.tables.data_folder(table_of(asset, upload.name))
         for part in folder.glob(f"{upload.id}-*.parquet"):
             part.unlink(missing_ok=True)
     stores.staging.release(upload)
@@ -310,38 +297,3 @@ class _Progress:
 def _make_durable(stores: Stores) -> None:
     """Put shards, thumbnails and parts on disk before a journal or a table names them."""
     sync_file_system(stores.layout.home)
-
-
-def _changes(
-    stores: Stores, name: DatasetName, uploads: Sequence[PreparedUpload], *, rebuild: bool
-) -> dict[Asset, TableChange]:
-    if not uploads and not rebuild:
-        return {}
-    where = {"provider": name.provider, "dataset": name.dataset}
-    return {
-        asset: TableChange(
-            spec=_spec(stores, asset, name, uploads),
-            deliveries=tuple(item.delivery(asset) for item in uploads),
-            replaces=None if not rebuild else ({} if asset == "raw" else where,),
-        )
-        for asset in COMMIT_ORDER
-    }
-
-
-def _spec(
-    stores: Stores, asset: Asset, name: DatasetName, uploads: Sequence[PreparedUpload]
-) -> TableSpec:
-    if asset == "images":
-        return IMAGES
-    if asset == "quarantine":
-        return QUARANTINE
-    own = pa.schema([])
-    for item in uploads:
-        for part in item.parts["raw"]:
-            own = grow_schema(own, schema_of_part(part))
-    own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
-    return raw_spec(name, stores.registry().contract(name), own)
-
-
-def _table_of(asset: Asset, name: DatasetName) -> str:
-    return {"images": IMAGES.name, "quarantine": QUARANTINE.name, "raw": name.table}[asset]

@@ -101,7 +101,8 @@ def _manifest(upload_id: str, delivery: Delivery, collected: Collected) -> Manif
         name=delivery.name,
         created_at=datetime.now(tz=UTC),
         created_by=created_by(),
-        source=collected.source,
+        # A path may hold bytes that are no UTF-8, which Python shows as lone surrogates.
+        source=collected.source.encode("utf-8", "backslashreplace").decode(),
         file_count=len(collected.files),
         byte_count=sum(file.byte_count for file in collected.files),
         description=delivery.description,

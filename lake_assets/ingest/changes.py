@@ -1,0 +1,64 @@
+"""The commits that bring prepared uploads into the tables: what to change, and doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.names import DatasetName
+from lake_assets.ingest.model import COMMIT_ORDER, Asset, PreparedUpload, TableChange
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, raw_spec
+from lake_assets.storage.tables import Commit, TableSpec
+from lake_assets.storage.tables.parts import schema_of_part
+from lake_assets.stores import Stores
+
+
+def changes_of(
+    stores: Stores, name: DatasetName, uploads: Sequence[PreparedUpload], *, rebuild: bool
+) -> dict[Asset, TableChange]:
+    """Return the commits that bring ``uploads`` into the tables, in ``COMMIT_ORDER``.
+
+    Args:
+        rebuild: Whether they replace all that the tables have of the dataset.
+    """
+    if not uploads and not rebuild:
+        return {}
+    where = {"provider": name.provider, "dataset": name.dataset}
+    return {
+        asset: TableChange(
+            spec=_spec(stores, asset, name, uploads),
+            deliveries=tuple(item.delivery(asset) for item in uploads),
+            replaces=None if not rebuild else ({} if asset == "raw" else where,),
+        )
+        for asset in COMMIT_ORDER
+    }
+
+
+def _spec(
+    stores: Stores, asset: Asset, name: DatasetName, uploads: Sequence[PreparedUpload]
+) -> TableSpec:
+    if asset == "images":
+        return IMAGES
+    if asset == "quarantine":
+        return QUARANTINE
+    own = pa.schema([])
+    for item in uploads:
+        for part in item.parts["raw"]:
+            own = grow_schema(own, schema_of_part(part))
+    own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
+    return raw_spec(name, stores.registry().contract(name), own)
+
+
+def table_of(asset: Asset, name: DatasetName) -> str:
+    """Return the name of the table in which a dataset's ``asset`` lies."""
+    return {"images": IMAGES.name, "quarantine": QUARANTINE.name, "raw": name.table}[asset]
+
+
+def commit(stores: Stores, change: TableChange) -> Commit:
+    """Make one prepared change, exactly once."""
+    if change.replaces is None:
+        return stores.tables.append_once(change.spec, change.deliveries)
+    where = None if {} in change.replaces else change.replaces
+    return stores.tables.replace(change.spec, change.deliveries, where=where)
