@@ -67,7 +67,7 @@ def prepare_upload(job: Job, upload: Upload) -> PreparedUpload:
     started = time.monotonic()
     files = upload.files()
     with ExitStack() as stack:
-        preparation = _Preparation(job, upload, stack)
+        preparation = _Preparation(job, upload, files, stack)
         preparation.reject(refused_rows(upload))
         fresh = preparation.skip_delivered(files)
         for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
@@ -116,7 +116,9 @@ class _Counts:
 class _Preparation:
     """The state of preparing one upload: three writers and the counts."""
 
-    def __init__(self, job: Job, upload: Upload, stack: ExitStack) -> None:
+    def __init__(
+        self, job: Job, upload: Upload, files: tuple[StagedFile, ...], stack: ExitStack
+    ) -> None:
         self._job = job
         self._upload = upload
         self._name = job.state.name
@@ -125,7 +127,7 @@ class _Preparation:
         self._rows_by_file: dict[str, int] = {}
         self._copies: list[StagedFile] = []
         """Files that are in the upload under another name too."""
-        self._files = {file.name: file for file in upload.files() if file.role == "data"}
+        self._files = {file.name: file for file in files if file.role == "data"}
         self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
         self._writers = {asset: stack.enter_context(self._writer(asset)) for asset in COMMIT_ORDER}
 
