@@ -36,7 +36,7 @@ def measure(scale: Scale, folder: Path) -> list[Line]:
     return [
         _line(f"{count:,} new images", count, new, look, looked, Goal(of="ratio", least=0.85)),
         _line("the same again, upload and ingest", count, both, sha, hashed, None),
-        _line("the same again, ingest alone", count, again, sha, hashed, Goal(of="ratio", least=1)),
+        _line("the same again, ingest alone", count, again, sha, hashed, None),
     ]
 
 

@@ -35,7 +35,8 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         """Commit and say what was committed."""
         if isinstance(obj, pa.Table):
             obj = [self._replacement(context, obj)]
-        if not all(isinstance(item, TableChange) for item in obj):
+        # An empty DataFrame or None, too, is a mistake and not "nothing to commit".
+        if not isinstance(obj, list | tuple) or not all(isinstance(i, TableChange) for i in obj):
             raise SchemaMismatch(
                 "assets here return a pyarrow.Table or prepared changes", got=type(obj).__name__
             )

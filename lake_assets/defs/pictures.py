@@ -63,18 +63,20 @@ def rejected_metadata(prepared: Prepared) -> dict[str, Any]:
 def table_metadata(stores: Stores, table: str, prepared_schema: pa.Schema | None) -> dict[str, Any]:
     """Return name, place and columns of a table, as it is or, if it is new, as it will be."""
     metadata: dict[str, Any] = {"dagster/table_name": table}
-    if stores.tables.exists(table):
-        facts = stores.tables.facts(table)
-        metadata["dagster/uri"] = facts.location
-        columns = [dg.TableColumn(name, kind, description=doc) for name, kind, doc in facts.columns]
-    else:
-        metadata["dagster/uri"] = str(stores.tables.data_folder(table).parent)
-        columns = []
-    present = {column.name for column in columns}
+    # Types in Arrow's words, also of a table that is there: else the first run would call
+    # `int64` what the second calls `long`, and the UI show a change of type.
+    fields = {field.name: field for field in stores.tables.schema(table) or ()}
     for field in prepared_schema or ():
-        if field.name not in present:
-            comment = (field.metadata or {}).get(b"doc", b"").decode()
-            columns.append(dg.TableColumn(field.name, str(field.type), description=comment))
+        fields.setdefault(field.name, field)
+    columns = [
+        dg.TableColumn(
+            field.name,
+            str(field.type),
+            description=(field.metadata or {}).get(b"doc", b"").decode(),
+        )
+        for field in fields.values()
+    ]
+    metadata["dagster/uri"] = str(stores.tables.data_folder(table).parent)
     metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
     return metadata
 

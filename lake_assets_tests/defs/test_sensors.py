@@ -1,0 +1,223 @@
+"""``staged_upload_arrived``: one run per dataset with uploads waiting, each asked for once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pyarrow as pa
+
+from lake_assets.defs.ingestion.sensors import staged_upload_arrived
+from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.intake.uploads import State
+from lake_assets.lake import Lake
+from lake_assets_tests.defs.conftest import (
+    DAGSTERS_OWN_WARNINGS,
+    OTHER,
+    SHOPS,
+    Shell,
+    deliver,
+)
+
+pytestmark = DAGSTERS_OWN_WARNINGS
+
+PEOPLE = pa.table({"name": ["Ada", "Alan", "Grace"], "age": [36, 41, 85]})
+_CLAIM = """
+import sys
+from lake_assets.lake import Lake
+with Lake.open(sys.argv[1]) as lake:
+    lake.stores.staging.claim(lake.stores.staging.find(sys.argv[2]), run_id="killed")
+"""
+
+
+def tick(
+    shell: Shell, *, cursor: str | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=shell.instance, cursor=cursor, resources={"lake": shell.lake}
+    )
+    result = staged_upload_arrived(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result
+
+
+def asked(result: dg.SensorResult | dg.SkipReason) -> dict[str, str]:
+    """Return the run key of each partition that a run is asked for."""
+    assert isinstance(result, dg.SensorResult)
+    requests = result.run_requests or []
+    keys = {str(request.partition_key): str(request.run_key) for request in requests}
+    assert len(keys) == len(requests)
+    return keys
+
+
+def added(result: dg.SensorResult | dg.SkipReason) -> list[str]:
+    assert isinstance(result, dg.SensorResult)
+    requests = result.dynamic_partitions_requests or []
+    return [key for request in requests for key in request.partition_keys]
+
+
+def test_an_empty_lake_is_skipped(shell: Shell):
+    result = tick(shell)
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "no uploads are waiting"
+
+
+def test_one_run_per_dataset_and_its_partition_is_added(shell: Shell):
+    deliver(shell.lake, PEOPLE, SHOPS)
+    deliver(shell.lake, PEOPLE.slice(1), SHOPS)
+    deliver(shell.lake, PEOPLE, OTHER)
+    result = tick(shell)
+    assert list(asked(result)) == ["shop/receipts", "shop/slips"]
+    assert added(result) == ["shop/receipts", "shop/slips"]
+    assert isinstance(result, dg.SensorResult)
+    (first, _) = result.run_requests or []
+    assert first.tags["lake/uploads"] == "2"
+
+
+def test_asked_twice_it_names_the_same_runs(shell: Shell):
+    deliver(shell.lake, PEOPLE, SHOPS)
+    deliver(shell.lake, PEOPLE, OTHER)
+    first = tick(shell)
+    assert isinstance(first, dg.SensorResult)
+    shell.add(SHOPS, OTHER)
+    second = tick(shell, cursor=first.cursor)
+    assert asked(second) == asked(first)
+    assert added(second) == []
+
+
+def test_another_upload_is_another_run_of_that_dataset_only(shell: Shell):
+    deliver(shell.lake, PEOPLE, SHOPS)
+    deliver(shell.lake, PEOPLE, OTHER)
+    before = asked(tick(shell))
+    deliver(shell.lake, PEOPLE, OTHER)
+    after = asked(tick(shell))
+    assert after["shop/receipts"] == before["shop/receipts"]
+    assert after["shop/slips"] != before["shop/slips"]
+
+
+def test_an_upload_that_was_given_back_asks_for_another_run(shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    before = asked(tick(shell))
+    staging = shell.lake.stores.staging
+    claimed = staging.claim(staging.find(upload_id), run_id="1")
+    assert claimed
+    assert staging.release(claimed)
+    assert asked(tick(shell)) != before
+
+
+def test_an_upload_that_is_retried_asks_for_another_run(shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    before = asked(tick(shell))
+    shell.lake.cancel(upload_id)
+    shell.add(SHOPS)
+    assert isinstance(tick(shell), dg.SkipReason)
+    shell.lake.retry(upload_id)
+    assert asked(tick(shell)) != before
+
+
+def test_what_is_being_ingested_is_left_alone(shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    shell.add(SHOPS)
+    staging = shell.lake.stores.staging
+    assert staging.claim(staging.find(upload_id), run_id="1")
+    assert isinstance(tick(shell), dg.SkipReason)
+
+
+def test_an_upload_whose_process_died_asks_for_a_run(shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    before = asked(tick(shell))
+    subprocess.run([sys.executable, "-c", _CLAIM, str(shell.lake.home), upload_id], check=True)
+    assert shell.lake.status(upload_id).upload.state is State.PROCESSING
+    requested = asked(tick(shell))
+    assert list(requested) == ["shop/receipts"]
+    assert requested != before
+    assert shell.run(SHOPS).success
+    assert shell.lake.status(upload_id).upload.state is State.DONE
+
+
+def test_after_the_run_there_is_nothing_to_ask_for(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    assert isinstance(tick(shell), dg.SkipReason)
+
+
+def test_a_dataset_of_the_registry_becomes_a_partition_without_a_run(shell: Shell):
+    shell.lake.cancel(deliver(shell.lake, PEOPLE))
+    result = tick(shell)
+    assert added(result) == ["shop/receipts"]
+    assert asked(result) == {}
+
+
+def test_it_is_on_from_the_start(shell: Shell):
+    assert staged_upload_arrived.default_status is dg.DefaultSensorStatus.RUNNING
+    assert shell.definitions.resolve_job_def("ingest_uploads") is not None
+
+
+# -- runs whose process is gone
+
+
+def begun(shell: Shell, process: dict[str, object] | None) -> dg.DagsterRun:
+    """Return a run that is started, by this process."""
+    tags = {"lake/process": json.dumps(process)} if process else {}
+    return shell.instance.create_run_for_job(
+        shell.definitions.resolve_job_def("ingest_uploads"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags=tags,
+    )
+
+
+def dead_process() -> dict[str, object]:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return {"host": os.uname().nodename, "pid": ended.pid, "process_started": "1"}
+
+
+def status(shell: Shell, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    found = shell.instance.get_run_by_id(run.run_id)
+    assert found
+    return found.status
+
+
+def test_a_run_whose_process_is_gone_is_closed(shell: Shell):
+    dead = begun(shell, dead_process())
+    tick(shell)
+    assert status(shell, dead) is dg.DagsterRunStatus.FAILURE
+    assert close_dead_runs(shell.instance) == ()
+
+
+def test_runs_that_live_and_runs_of_others_are_left_alone(shell: Shell):
+    elsewhere = begun(shell, dead_process() | {"host": "another-host"})
+    unsigned = begun(shell, None)
+    assert close_dead_runs(shell.instance) == ()
+    for run in (elsewhere, unsigned):
+        assert status(shell, run) is dg.DagsterRunStatus.STARTED
+
+
+def test_each_run_signs_with_its_process(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    result = shell.run(SHOPS)
+    run = shell.instance.get_run_by_id(result.run_id)
+    assert run
+    signed = json.loads(run.tags["lake/process"])
+    assert signed["pid"] == os.getpid()
+    living = begun(shell, signed)
+    assert close_dead_runs(shell.instance) == ()
+    assert status(shell, living) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_real_tick_of_the_sensor(shell: Shell, lake: Lake):
+    """Through Dagster's own evaluation, which refuses partitions that nobody added."""
+    deliver(lake, PEOPLE)
+    context = dg.build_sensor_context(
+        instance=shell.instance,
+        definitions=shell.definitions,
+        resources={"lake": lake},
+    )
+    data = staged_upload_arrived.evaluate_tick(context)
+    assert [request.partition_key for request in data.run_requests or []] == ["shop/receipts"]
+    assert [request.partition_keys for request in data.dynamic_partitions_requests] == [
+        ["shop/receipts"]
+    ]
