@@ -21,8 +21,9 @@ from lake_assets.errors import InvalidSettings
 DEFAULT_HOME = "data/lake"
 SETTINGS_FILE = "lake.toml"
 _PREFIX = "LAKE_"
-# For the test suite and `make demo`, which look for real inputs; not settings of a lake.
-_FOREIGN_PREFIX = "LAKE_TEST_"
+# No settings of a lake: real inputs for the test suite, and what Kubernetes sets in every
+# container next to a service that is called `lake`.
+_FOREIGN_PREFIXES = ("LAKE_TEST_", "LAKE_SERVICE_", "LAKE_PORT")
 
 NEW_SETTINGS_FILE = """\
 # Settings of this lake. A variable LAKE_<NAME> beats the value here. Shown are the defaults.
@@ -123,7 +124,7 @@ def _refuse_unknown(from_file: Mapping[str, object], path: Path) -> None:
         if key not in known or key == "home":
             raise InvalidSettings(f"{path}: unknown key {key!r}{_did_you_mean(key, known)}")
     for variable in os.environ:
-        if not variable.startswith(_PREFIX) or variable.startswith(_FOREIGN_PREFIX):
+        if not variable.startswith(_PREFIX) or variable.startswith(_FOREIGN_PREFIXES):
             continue
         if variable.removeprefix(_PREFIX).lower() not in known:
             hint = _did_you_mean(variable, {_PREFIX + name.upper() for name in known})

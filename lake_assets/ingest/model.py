@@ -86,6 +86,11 @@ def read_journal(upload: Upload) -> PreparedUpload | None:
     return PreparedUpload(upload=upload, outcome=outcome_from_plain(plain["outcome"]), parts=parts)
 
 
+def drop_journal(upload: Upload) -> None:
+    """Forget what was prepared for ``upload``."""
+    (upload.folder / JOURNAL_FILE).unlink(missing_ok=True)
+
+
 def outcome_from_plain(plain: Mapping[str, Any]) -> Outcome:
     """Return the outcome that ``dataclasses.asdict`` made ``plain`` of."""
     files = tuple(DataFile(**item) for item in plain["data_files"])

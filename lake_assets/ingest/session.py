@@ -19,7 +19,7 @@ from typing import Any
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidRequest, LakeError, RetryableError
+from lake_assets.errors import FatalError, InvalidRequest, LakeError, RetryableError
 from lake_assets.ingest.changes import changes_of, commit, table_of
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
@@ -28,6 +28,7 @@ from lake_assets.ingest.model import (
     Ingested,
     Prepared,
     PreparedUpload,
+    drop_journal,
     read_journal,
 )
 from lake_assets.ingest.rows import Job, prepare_upload
@@ -154,14 +155,33 @@ def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
         if prepared is None:
             _log.warning("upload %s: its process died; ingesting it again", upload.id)
             _give_back(stores, upload)
-        else:
-            _log.warning("upload %s: its process died while committing; finishing it", upload.id)
+        elif _roll_forward(stores, prepared):
             finished.append(prepared)
-    if finished:
-        for change in changes_of(stores, name, finished, rebuild=False).values():
-            commit(stores, change)
-        finish(stores, Prepared(name=name, changes={}, uploads=tuple(finished)))
     return finished
+
+
+def _roll_forward(stores: Stores, prepared: PreparedUpload) -> bool:
+    """Commit what a dead process had prepared; return False if no table will ever take it.
+
+    Raises:
+        FatalError: when some tables have it and another refuses it: a person must look.
+    """
+    upload = prepared.upload
+    _log.warning("upload %s: its process died while committing; finishing it", upload.id)
+    try:
+        for change in changes_of(stores, upload.name, [prepared], rebuild=False).values():
+            commit(stores, change)
+    except FatalError as error:
+        tables = [table_of(asset, upload.name) for asset in COMMIT_ORDER]
+        if any(stores.tables.committed(table, [upload.id]) for table in tables):
+            raise
+        # Nothing of it is anywhere; repeating this for ever would block its dataset.
+        drop_journal(upload)
+        _remove_parts(stores, upload)
+        stores.staging.fail(upload, _error_report(error, error.message))
+        return False
+    finish(stores, Prepared(name=upload.name, changes={}, uploads=(prepared,)))
+    return True
 
 
 def _require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload]) -> None:
@@ -185,11 +205,15 @@ def _require_archive(stores: Stores, name: DatasetName, archived: Sequence[Uploa
 
 def _give_back(stores: Stores, upload: Upload) -> None:
     """Remove the parts that an attempt left, which no table names, and make it pending again."""
+    _remove_parts(stores, upload)
+    stores.staging.release(upload)
+
+
+def _remove_parts(stores: Stores, upload: Upload) -> None:
     for asset in COMMIT_ORDER:
         folder = stores.tables.data_folder(table_of(asset, upload.name))
         for part in folder.glob(f"{upload.id}-*.parquet"):
             part.unlink(missing_ok=True)
-    stores.staging.release(upload)
 
 
 def _claim(stores: Stores, request: Request) -> list[Upload]:

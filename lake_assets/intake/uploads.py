@@ -12,6 +12,8 @@ that want the same step one gets it; nobody sees half a delivery, because only w
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +23,7 @@ from typing import Any
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidRequest, UnknownUpload
+from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
 from lake_assets.intake.leases import is_dead, signature
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
@@ -37,6 +39,10 @@ from lake_assets.storage.files import fsync_folder, move_atomically, remove_tree
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
+_UNSIGNED_S = 60.0
+"""How long a folder may lack its lease before its process is taken for dead."""
+
+_log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -139,8 +145,7 @@ class Staging:
         """
         dead = []
         for folder in sorted((self._root / State.INCOMING).iterdir()):
-            lease = _read_json(folder / LEASE_FILE)
-            if lease and is_dead(lease):
+            if _is_left_alone(folder):
                 remove_tree(folder)
                 dead.append(folder.name)
         return tuple(dead)
@@ -148,10 +153,14 @@ class Staging:
     # -- looking
 
     def uploads(self, *states: State, name: DatasetName | None = None) -> Iterator[Upload]:
-        """Yield the uploads in ``states`` (all, if none is given), oldest first in each state."""
+        """Yield the uploads in ``states`` (all, if none is given), oldest first in each state.
+
+        One whose manifest is damaged is left out, with a word in the log: it must not keep the
+        others from being ingested. ``find`` says what is wrong with it.
+        """
         for state in states or tuple(State):
             for folder in sorted((self._root / state).iterdir()):
-                upload = self._load(folder, state)
+                upload = self._load_or_warn(folder, state)
                 if upload and (name is None or upload.name == name):
                     yield upload
 
@@ -171,6 +180,13 @@ class Staging:
             upload_id=upload_id,
         )
 
+    def _load_or_warn(self, folder: Path, state: State) -> Upload | None:
+        try:
+            return self._load(folder, state)
+        except InvalidManifest as error:
+            _log.error("left out: %s", error.message)
+            return None
+
     def _load(self, folder: Path, state: State) -> Upload | None:
         try:
             text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
@@ -181,7 +197,9 @@ class Staging:
 
     def abandoned(self) -> tuple[Upload, ...]:
         """Return claimed uploads whose process is known to have died on this host."""
-        return tuple(upload for upload in self.uploads(State.PROCESSING) if _is_abandoned(upload))
+        return tuple(
+            upload for upload in self.uploads(State.PROCESSING) if _is_left_alone(upload.folder)
+        )
 
     # -- moving on
 
@@ -258,9 +276,16 @@ def _checked(upload_id: str) -> str:
         ) from None
 
 
-def _is_abandoned(upload: Upload) -> bool:
-    lease = upload.lease()
-    return lease is not None and is_dead(lease)
+def _is_left_alone(folder: Path) -> bool:
+    """Return whether nobody works on an upload any more, as far as this host can tell."""
+    lease = _read_json(folder / LEASE_FILE)
+    if lease is not None:
+        return is_dead(lease)
+    # Died between the rename and the lease, which are milliseconds apart.
+    try:
+        return time.time() - folder.stat().st_mtime > _UNSIGNED_S
+    except FileNotFoundError:
+        return False
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,6 @@ import pyarrow as pa
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.intake.uploads import State
-from lake_assets.lake import Lake
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,
@@ -27,7 +26,6 @@ pytestmark = DAGSTERS_OWN_WARNINGS
 PEOPLE = pa.table({"name": ["Ada", "Alan", "Grace"], "age": [36, 41, 85]})
 _CLAIM = """
 import sys
-from lake_assets.lake import Lake
 with Lake.open(sys.argv[1]) as lake:
     lake.stores.staging.claim(lake.stores.staging.find(sys.argv[2]), run_id="killed")
 """
@@ -206,18 +204,3 @@ def test_each_run_signs_with_its_process(shell: Shell):
     living = begun(shell, signed)
     assert close_dead_runs(shell.instance) == ()
     assert status(shell, living) is dg.DagsterRunStatus.STARTED
-
-
-def test_a_real_tick_of_the_sensor(shell: Shell, lake: Lake):
-    """Through Dagster's own evaluation, which refuses partitions that nobody added."""
-    deliver(lake, PEOPLE)
-    context = dg.build_sensor_context(
-        instance=shell.instance,
-        definitions=shell.definitions,
-        resources={"lake": lake},
-    )
-    data = staged_upload_arrived.evaluate_tick(context)
-    assert [request.partition_key for request in data.run_requests or []] == ["shop/receipts"]
-    assert [request.partition_keys for request in data.dynamic_partitions_requests] == [
-        ["shop/receipts"]
-    ]

@@ -45,6 +45,7 @@ def _uploads_to_ingest(lake: Lake) -> list[Upload]:
 
 
 def _waiting(upload: Upload) -> Waiting:
-    # Moving into a state touches the folder: its lease file goes or comes.
-    version = str(upload.folder.stat().st_mtime_ns)
+    # Changes with every move into a state (the folder's own rename) and with its lease file; the
+    # time of modification does not where an upload is cancelled and retried before it was claimed.
+    version = str(upload.folder.stat().st_ctime_ns)
     return Waiting(name=upload.name, upload_id=upload.id, version=version)
