@@ -16,13 +16,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	  { echo "lake_assets needs Python 3.11 to 3.13; say which with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "Python's venv is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV): about 1 GB, one to three minutes."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# The lock is complete, so pip need not look for more: --no-deps. (Debian's pip 23 would even
+	@# fail over an extra like gql[requests], which it takes for another, unpinned requirement.)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
 demo: $(VENV)/.installed  ## Generate sample deliveries, run the main job on them, show what came of it.
-	@$(BIN)/python -m lake_assets.samples.demo --home $(DEMO_HOME)
+	@$(BIN)/python -m lake_assets.samples.demo --home $(DEMO_HOME) --samples $(dir $(DEMO_HOME))samples
 
 test: $(VENV)/.installed  ## Run every test.
 	$(BIN)/python -m pytest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from typing import Annotated
@@ -34,8 +35,11 @@ def ui(
         from lake_assets.defs.launch import ui_command
 
         command = ui_command(opened.lake, port=wanted)
-    print_lines(f"http://{_HOST}:{wanted}")
+    print_lines(f"http://{_HOST}:{wanted} answers in about ten seconds; Ctrl-C ends it")
     sys.stdout.flush()
+    # A shell without job control starts `lake ui &` with interrupts ignored, and Dagster would
+    # then ignore even SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # In place of this process, so that Ctrl-C and a supervisor's signals reach Dagster itself.
     os.execvpe(command.arguments[0], command.arguments, command.environment)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidRequest, UploadsFailed
+from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
 from lake_assets.ingest.model import read_journal
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
@@ -95,7 +95,10 @@ def _rows_in(upload: Upload) -> int | None:
     journal = read_journal(upload)
     if journal:
         return journal.outcome.rows_in
-    files = upload.files()
+    try:
+        files = upload.files()
+    except StorageUnavailable:  # another run has just taken it: it will be reported as theirs
+        return None
     data = [upload.files_folder / file.name for file in files if file.role == "data"]
     if not data:  # a folder of images: each file is a row
         return len(files) + len(upload.manifest.refused)

@@ -132,7 +132,8 @@ class Registry(_Model):
             known = ", ".join(sorted(self.providers)) or "none yet"
             raise UnknownProvider(
                 f"unknown provider {provider!r} (known: {known}); create it with "
-                f"`lake config provider create {provider}`, or pass --create",
+                f"`lake config provider create {provider}`, or pass --create "
+                "(create_provider=True)",
                 provider=provider,
             )
 

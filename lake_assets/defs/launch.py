@@ -33,6 +33,8 @@ from lake_assets.upkeep.catalog import refresh_catalog
 _JOB = "ingest_uploads"
 _STEP = "ingest_dataset"
 _OPENING_S = 60.0
+_SUPERSEDED = "Function `dev_command` is superseded"
+"""`dg dev`, which supersedes it, wants a project of its own kind; this is its supported core."""
 _INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
@@ -193,7 +195,8 @@ def ui_command(lake: Lake, *, port: int) -> UiCommand:
     with lake_instance(lake):  # its databases are there before several servers open them
         home = prepare_dagster_home(lake)
     arguments = [
-        sys.executable, "-m", "dagster", "dev", "--module-name", "lake_assets.definitions",
+        sys.executable, "-W", f"ignore:{_SUPERSEDED}", "-m", "dagster", "dev",
+        "--module-name", "lake_assets.definitions", "--log-level", "warning",
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     environment = {"DAGSTER_HOME": str(home), "LAKE_HOME": str(lake.home)}

@@ -161,10 +161,10 @@ def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
 
 
 def _roll_forward(stores: Stores, prepared: PreparedUpload) -> bool:
-    """Commit what a dead process had prepared; return False if no table will ever take it.
+    """Commit what a dead process had prepared; return False if its table will never take it.
 
     Raises:
-        FatalError: when some tables have it and another refuses it: a person must look.
+        FatalError: when the rows are in their table and another table refuses the rest.
     """
     upload = prepared.upload
     _log.warning("upload %s: its process died while committing; finishing it", upload.id)
@@ -172,10 +172,9 @@ def _roll_forward(stores: Stores, prepared: PreparedUpload) -> bool:
         for change in changes_of(stores, upload.name, [prepared], rebuild=False).values():
             commit(stores, change)
     except FatalError as error:
-        tables = [table_of(asset, upload.name) for asset in COMMIT_ORDER]
-        if any(stores.tables.committed(table, [upload.id]) for table in tables):
+        if stores.tables.committed(upload.name.table, [upload.id]):
             raise
-        # Nothing of it is anywhere; repeating this for ever would block its dataset.
+        # None of its rows is in the table; repeating this for ever would block the dataset.
         drop_journal(upload)
         _remove_parts(stores, upload)
         stores.staging.fail(upload, _error_report(error, error.message))

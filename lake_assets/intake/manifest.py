@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidManifest
+from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 
 VERSION = 1
@@ -111,6 +111,7 @@ def parse_files(path: Path) -> tuple[StagedFile, ...]:
 
     Raises:
         InvalidManifest: naming the file and the line.
+        StorageUnavailable: if the upload has moved on meanwhile.
     """
     found = []
     try:
@@ -126,6 +127,12 @@ def parse_files(path: Path) -> tuple[StagedFile, ...]:
                         role=item["role"],
                     )
                 )
+    except FileNotFoundError:
+        raise StorageUnavailable(
+            f"{path} is gone: another process has taken the upload; "
+            "`lake process status` says more",
+            path=str(path),
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidManifest(
             f"{path}, line {len(found) + 1}: {type(error).__name__}: {error}; "

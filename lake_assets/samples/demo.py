@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--receipts", type=int, default=200)
     options = parser.parse_args(arguments)
     started = time.monotonic()
+    if options.home.exists():
+        _say(f"There is a lake at {options.home} already. What the demo delivered before comes as "
+             "duplicates now, or is rejected again.")  # fmt: skip
     _say(f"Drawing {options.receipts} receipts into {options.samples} …")
     facts = write_samples(options.samples, receipts=options.receipts)
     try:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.defs.partitions import datasets
 from lake_assets.definitions import build_definitions
+from lake_assets.defs.partitions import datasets
 from lake_assets.lake import Lake
 
 DAGSTERS_OWN_WARNINGS = [

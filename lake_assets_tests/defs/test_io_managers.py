@@ -60,7 +60,9 @@ class World:
         assert self._materialize([spec, reader], partition).success
         return seen[0]
 
-    def _materialize(self, assets: list[object], partition: str | None) -> dg.ExecuteInProcessResult:
+    def _materialize(
+        self, assets: list[object], partition: str | None
+    ) -> dg.ExecuteInProcessResult:
         if partition is not None:
             self.instance.add_dynamic_partitions("pairs", [partition])
         return dg.materialize(

@@ -105,9 +105,7 @@ def test_a_dataset_whose_run_fails_does_not_keep_the_next_from_its_own(lake: Lak
     assert (first.success, second.success) == (False, True)
 
 
-def test_a_check_that_fails_is_reported_by_name(
-    lake: Lake, pictures: Callable[..., Path]
-):
+def test_a_check_that_fails_is_reported_by_name(lake: Lake, pictures: Callable[..., Path]):
     deliver(lake, pictures("monday", 2))
     run(lake, SHOPS)
     next(path for path in (lake.home / "assets").rglob("*.png")).unlink()

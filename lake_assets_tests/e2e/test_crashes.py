@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import shutil
 from collections.abc import Callable
@@ -136,7 +137,7 @@ def test_killed_three_times(home: Path, expected: Contents, tmp_path: Path):
     """Each attempt gets further: what the last one left is no hindrance."""
     for moment in (_is_claimed, _has_stored_images, _has_a_journal):
         with (tmp_path / "log").open("wb") as log, started(home, *WAIT, output=log) as process:
-            assert comes_true(lambda: moment(home), process)
+            assert comes_true(functools.partial(moment, home), process)
     _assert_heals(home, expected)
 
 

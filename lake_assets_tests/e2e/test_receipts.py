@@ -47,8 +47,8 @@ def test_120_receipts_of_which_two_are_copies_of_others(home: Path):
     ).json
     assert answer["columns"] == ["rows", "shown", "images", "rejected", "rows_in", "joined"]
     assert answer["rows"] == [[120, 118, 118, 0, 120, 120]]
-    assert len([path for path in (home / "assets").rglob("*.jpg")]) == 118
-    assert len([path for path in (home / "thumbnails").rglob("*.jpg")]) == 118
+    assert len(list((home / "assets").rglob("*.jpg"))) == 118
+    assert len(list((home / "thumbnails").rglob("*.jpg"))) == 118
 
 
 def test_the_same_delivery_again_adds_nothing(home: Path):

@@ -71,9 +71,7 @@ def _all_at_once(home: Path, how_many: int, folder: Path) -> tuple[list[int], st
     logs = [folder / f"{number}.log" for number in range(how_many)]
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(log.open("wb")) for log in logs]
-        running = [
-            stack.enter_context(started(home, *WAIT, output=output)) for output in outputs
-        ]
+        running = [stack.enter_context(started(home, *WAIT, output=output)) for output in outputs]
         codes = [process.wait(timeout=120) for process in running]
     return codes, "\n".join(log.read_text() for log in logs)
 

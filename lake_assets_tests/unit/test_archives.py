@@ -338,7 +338,9 @@ def test_what_only_claims_to_be_an_archive_is_refused(unpack, name):
 
 # Parts that make trouble, mixed with any text.
 PARTS = st.sampled_from(["..", ".", "", "a", "A", "a ", "C:", "\\", "é", "con", "~", "%2e%2e"])
-NAMES = st.lists(PARTS | st.text(min_size=1, max_size=5), min_size=1, max_size=5).map("/".join)
+# Without NUL: Python's own zipfile cuts names there when it writes them.
+ODD = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=5)
+NAMES = st.lists(PARTS | ODD, min_size=1, max_size=5).map("/".join)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
