@@ -71,7 +71,11 @@ def count_columnar(file: DataFile) -> int | None:
 
 @contextmanager
 def _batches(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    with reading(file), pa.memory_map(str(file.path)) as source:
+    # Arrow files are mapped, as their batches then lie where the file is. Parquet is decoded anyway,
+    # and the pages of a mapping count as this process's memory: 1.27 times the peak for 4 times the
+    # rows, against 0.99 without.
+    opened = pa.OSFile if file.format is DataFormat.PARQUET else pa.memory_map
+    with reading(file), opened(str(file.path)) as source:
         if file.format is DataFormat.PARQUET:
             # No pre-buffering: it reads whole row groups ahead, images and all.
             parquet = pq.ParquetFile(source, pre_buffer=False)
