@@ -7,7 +7,7 @@ import dagster as dg
 from lake_assets.defs.catalog.assets import catalog
 from lake_assets.defs.ingestion.assets import ingest_dataset, staged_uploads
 from lake_assets.defs.ingestion.checks import dataset_checks
-from lake_assets.defs.ingestion.jobs import check_datasets, ingest_uploads
+from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.io_managers import IcebergIOManager, ParquetIOManager
 from lake_assets.defs.resources import LakeResource
@@ -22,7 +22,7 @@ def build_definitions(home: str | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[staged_uploads, ingest_dataset, catalog],
         asset_checks=dataset_checks,
-        jobs=[ingest_uploads, check_datasets],
+        jobs=[ingest_uploads],
         sensors=[
             staged_upload_arrived,
             dg.AutomationConditionSensorDefinition(

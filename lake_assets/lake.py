@@ -27,6 +27,7 @@ from lake_assets.errors import (
 )
 from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
 from lake_assets.ingest.model import read_journal
+from lake_assets.ingest.rebuild import unfinished_rebuilds
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
 from lake_assets.intake.model import ReadOptions
@@ -267,9 +268,10 @@ class Lake:
         return self._ingest(Request(name=name, rebuild=True))
 
     def datasets_with_work(self) -> tuple[DatasetName, ...]:
-        """Return the datasets that have pending uploads, or some that a dead process left."""
+        """Return the datasets that have pending uploads, or work that a dead process left."""
         waiting = self.stores.staging.uploads(State.PENDING, State.PROCESSING)
-        return tuple(sorted({upload.name for upload in waiting}))
+        names = {upload.name for upload in waiting} | set(unfinished_rebuilds(self.stores))
+        return tuple(sorted(names))
 
     def _ingest(self, request: Request) -> Ingested:
         done = self._bring_up_to_date(request)

@@ -37,6 +37,11 @@ class LakeLayout:
         return self.home / "staging" / "locks"
 
     @property
+    def rebuilds(self) -> Path:
+        """One note per dataset that is being rebuilt."""
+        return self.home / "staging" / "rebuilds"
+
+    @property
     def assets(self) -> Path:
         """Shard store."""
         return self.home / "assets"
@@ -74,8 +79,8 @@ class LakeLayout:
     def create(self) -> None:
         """Make every folder that is missing."""
         folders = (
-            self.registry_file.parent, self.locks, self.assets, self.thumbnails, self.tables,
-            self.dagster, self.logs, self.scratch,
+            self.registry_file.parent, self.locks, self.rebuilds, self.assets, self.thumbnails,
+            self.tables, self.dagster, self.logs, self.scratch,
         )  # fmt: skip
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(from_file: Mapping[str, object], path: Path) -> None:
-    known = set(LakeSettings.model_fields)
+    known = set(LakeSettings.model_fields) - {"home"}  # where the file lies says that
     for key in from_file:
         if key not in known or key == "home":
             raise InvalidSettings(f"{path}: unknown key {key!r}{_did_you_mean(key, known)}")

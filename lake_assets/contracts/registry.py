@@ -184,6 +184,8 @@ def load_registry(path: Path) -> Registry:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Registry()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRegistry(f"{path} cannot be read as UTF-8 text: {error}") from None
     try:
         return Registry.model_validate(yaml.safe_load(text) or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -2,7 +2,8 @@
 
 ``session`` locks a dataset, recovers what a dead process left and claims what is pending;
 ``rows`` turns each upload into parts, with ``images``, ``sorting`` and ``state``; ``changes`` says
-what to commit and does it, once; ``ledger`` and ``session`` finish the uploads.
+what to commit and does it, once; ``recovery`` and ``ledger`` finish the uploads, and heal what a
+dead process left; ``rebuild`` keeps note of one that is under way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from lake_assets.ingest.model import (
     Prepared,
     TableChange,
 )
-from lake_assets.ingest.session import Request, finish, ingest, prepared_dataset
+from lake_assets.ingest.recovery import finish
+from lake_assets.ingest.session import Request, ingest, prepared_dataset
 
 __all__ = [
     "COMMIT_ORDER",

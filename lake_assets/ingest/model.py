@@ -68,6 +68,10 @@ class PreparedUpload:
         """Return what this upload brings to the table of ``asset``."""
         return Delivery(key=self.upload.id, parts=self.parts[asset])
 
+    def all_parts(self) -> tuple[Part, ...]:
+        """Return the parts of all tables."""
+        return tuple(part for asset in COMMIT_ORDER for part in self.parts[asset])
+
     def write_journal(self) -> None:
         """Put this on disk, next to the upload's manifest."""
         plain = {"outcome": asdict(self.outcome), "parts": _plain_parts(self.parts)}

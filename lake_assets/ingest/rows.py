@@ -34,7 +34,7 @@ from lake_assets.intake.model import Batch, RejectedRow, StagedFile
 from lake_assets.intake.readers import read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, raw_spec
 from lake_assets.storage.tables import PartWriter
 
 IMAGE_BATCH_ROWS = 512
@@ -72,6 +72,7 @@ def prepare_upload(job: Job, upload: Upload) -> PreparedUpload:
         fresh = preparation.skip_delivered(files)
         for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
             preparation.take(seen)
+        preparation.require_fit()
         parts = preparation.close()
     job.state.remember(preparation.own_columns, preparation.data_files())
     outcome = replace(preparation.outcome(files), seconds=round(time.monotonic() - started, 3))
@@ -255,6 +256,13 @@ class _Preparation:
         self._writers["raw"].write(new)
 
     # -- the end
+
+    def require_fit(self) -> None:
+        """Raise unless the dataset's table can take the upload's columns."""
+        state = self._job.state
+        spec = raw_spec(self._name, state.contract, self.own_columns)
+        if not state.is_empty:
+            state.stores.tables.require_fit(spec)
 
     def close(self) -> dict[Asset, tuple[Any, ...]]:
         """Finish all parts and return them."""

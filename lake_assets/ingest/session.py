@@ -9,35 +9,38 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import FatalError, InvalidRequest, LakeError, RetryableError
-from lake_assets.ingest.changes import changes_of, commit, table_of
-from lake_assets.ingest.ledger import ledger_change
+from lake_assets.errors import LakeError, RetryableError, StorageUnavailable
+from lake_assets.ingest.changes import changes_of, commit
 from lake_assets.ingest.model import (
-    COMMIT_ORDER,
     FailedUpload,
     Ingested,
     Prepared,
     PreparedUpload,
-    drop_journal,
-    read_journal,
+)
+from lake_assets.ingest.rebuild import begin_rebuild, rebuild_is_unfinished
+from lake_assets.ingest.recovery import (
+    claim_pending,
+    error_report,
+    finish,
+    give_back,
+    recover,
+    require_archive,
 )
 from lake_assets.ingest.rows import Job, prepare_upload
 from lake_assets.ingest.state import open_state
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import open_engine
+from lake_assets.storage.files import storage_errors
 from lake_assets.storage.locks import exclusive_lock
 from lake_assets.storage.shards import sync_file_system
-from lake_assets.storage.system_tables import UPLOADS
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -89,42 +92,38 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
     lock = stores.layout.locks / f"{name.provider}.{name.dataset}.lock"
     timeout_s = stores.settings.busy_timeout_s
     with exclusive_lock(lock, timeout_s=timeout_s, what=str(name), on_wait=request.on_wait):
-        yield _prepare(stores, request)
+        if request.rebuild or rebuild_is_unfinished(stores, name):
+            yield _prepare_rebuild(stores, replace(request, rebuild=True))
+        else:
+            yield _prepare(stores, request)
 
 
-def finish(stores: Stores, prepared: Prepared) -> None:
-    """Write the ledger and mark the uploads as done. All their changes must be committed."""
-    if not prepared.uploads:
-        return
-    commit(stores, ledger_change(stores, prepared))
-    for item in prepared.uploads:
-        if item.upload.state is State.PROCESSING:
-            stores.staging.finish(item.upload)
-
-
-# -- recover, claim, prepare
+# -- prepare
 
 
 def _prepare(stores: Stores, request: Request) -> Prepared:
-    recovered = _recover(stores, request.name)
-    if not request.rebuild:
-        uploads = _claim(stores, request)
-        prepared, failures = _prepare_uploads(stores, request, uploads)
-        _make_durable(stores)
-        for item in prepared:
-            item.write_journal()
-        return _prepared(stores, request, prepared, failures, recovered)
+    recovered = recover(stores, request.name)
+    uploads = claim_pending(stores, request.name, request.upload_ids, run_id=request.run_id)
+    prepared, failures = _prepare_uploads(stores, request, uploads)
+    _make_durable(stores)
+    for item in prepared:
+        item.write_journal()
+    return _prepared(stores, request, prepared, failures, recovered)
+
+
+def _prepare_rebuild(stores: Stores, request: Request) -> Prepared:
     # What is pending first, by itself: so each upload is ever only ingested by its journal.
     pending = _prepare(stores, replace(request, rebuild=False))
     for change in pending.changes.values():
         commit(stores, change)
     finish(stores, pending)
     archived = list(stores.staging.uploads(State.DONE, name=request.name))
-    _require_archive(stores, request.name, archived)
+    require_archive(stores, request.name, archived)
     prepared, failures = _prepare_uploads(stores, request, archived)
     _make_durable(stores)
-    known = (*recovered, *pending.recovered)
-    return _prepared(stores, request, prepared, (*pending.failures, *failures), known)
+    # From here on a crash leaves some tables new and some old: whoever comes next begins it anew.
+    begin_rebuild(stores, request.name, [part for item in prepared for part in item.all_parts()])
+    return _prepared(stores, request, prepared, (*pending.failures, *failures), pending.recovered)
 
 
 def _prepared(
@@ -142,86 +141,6 @@ def _prepared(
         recovered=tuple(recovered),
         rebuilt=request.rebuild,
     )
-
-
-def _recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
-    """Finish what a process that died had prepared; give back what it had not.
-
-    The dataset's lock is ours, so whoever claimed these uploads is gone.
-    """
-    finished = []
-    for upload in list(stores.staging.uploads(State.PROCESSING, name=name)):
-        prepared = read_journal(upload)
-        if prepared is None:
-            _log.warning("upload %s: its process died; ingesting it again", upload.id)
-            _give_back(stores, upload)
-        elif _roll_forward(stores, prepared):
-            finished.append(prepared)
-    return finished
-
-
-def _roll_forward(stores: Stores, prepared: PreparedUpload) -> bool:
-    """Commit what a dead process had prepared; return False if its table will never take it.
-
-    Raises:
-        FatalError: when the rows are in their table and another table refuses the rest.
-    """
-    upload = prepared.upload
-    _log.warning("upload %s: its process died while committing; finishing it", upload.id)
-    try:
-        for change in changes_of(stores, upload.name, [prepared], rebuild=False).values():
-            commit(stores, change)
-    except FatalError as error:
-        if stores.tables.committed(upload.name.table, [upload.id]):
-            raise
-        # None of its rows is in the table; repeating this for ever would block the dataset.
-        drop_journal(upload)
-        _remove_parts(stores, upload)
-        stores.staging.fail(upload, _error_report(error, error.message))
-        return False
-    finish(stores, Prepared(name=upload.name, changes={}, uploads=(prepared,)))
-    return True
-
-
-def _require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload]) -> None:
-    """Raise unless each upload that the tables have can be read again.
-
-    Raises:
-        InvalidRequest: a rebuild would drop the rows of the others.
-    """
-    if not stores.tables.exists(UPLOADS.name):
-        return
-    where = {"provider": name.provider, "dataset": name.dataset}
-    ledger = stores.tables.read(UPLOADS.name, where=where, columns=("upload_id",))
-    gone = sorted(set(ledger["upload_id"].to_pylist()) - {upload.id for upload in archived})
-    if gone:
-        raise InvalidRequest(
-            f"{name} cannot be rebuilt: {len(gone)} of its uploads are no longer in staging/done, "
-            f"so their rows would be lost: {', '.join(gone[:5])}",
-            uploads=gone,
-        )
-
-
-def _give_back(stores: Stores, upload: Upload) -> None:
-    """Remove the parts that an attempt left, which no table names, and make it pending again."""
-    _remove_parts(stores, upload)
-    stores.staging.release(upload)
-
-
-def _remove_parts(stores: Stores, upload: Upload) -> None:
-    for asset in COMMIT_ORDER:
-        folder = stores.tables.data_folder(table_of(asset, upload.name))
-        for part in folder.glob(f"{upload.id}-*.parquet"):
-            part.unlink(missing_ok=True)
-
-
-def _claim(stores: Stores, request: Request) -> list[Upload]:
-    claimed = []
-    for upload in list(stores.staging.uploads(State.PENDING, name=request.name)):
-        if request.upload_ids is None or upload.id in request.upload_ids:
-            mine = stores.staging.claim(upload, run_id=request.run_id)
-            claimed += [mine] if mine else []
-    return claimed
 
 
 def _prepare_uploads(
@@ -263,12 +182,15 @@ def _try_upload(
         return prepare_upload(job, upload)
     except Exception as error:
         job.state.forget(upload.id)
+        # What is read is the lake's own by now: a disk that is full, away or out of file handles.
+        is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        known = _as_unavailable(error) if is_away else error
         if rebuild:  # the old rows stay: a rebuild is all or nothing
-            raise
-        return _set_aside(stores, upload, error)
+            raise known from error
+        return _set_aside(stores, upload, known)
     except BaseException:  # interrupted: the next run begins it again
         if not rebuild:  # then the upload is in the tables, with parts that begin like these
-            _give_back(stores, upload)
+            give_back(stores, upload)
         raise
 
 
@@ -276,22 +198,17 @@ def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload
     message = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
     will_retry = isinstance(error, RetryableError)
     if will_retry:
-        _give_back(stores, upload)
+        give_back(stores, upload)
     else:
-        stores.staging.fail(upload, _error_report(error, message))
+        stores.staging.fail(upload, error_report(error, message))
     _log.error("upload %s of %s: %s", upload.id, upload.name, message)
     return FailedUpload(upload_id=upload.id, message=message, will_retry=will_retry)
 
 
-def _error_report(error: Exception, message: str) -> dict[str, Any]:
-    trace = "".join(traceback.format_exception(error))
-    return {
-        "error": type(error).__name__,
-        "message": message,
-        "failed_at": datetime.now(tz=UTC).isoformat(),
-        # A known error explains itself; for one that is our fault the trace is what helps.
-        "traceback": None if isinstance(error, LakeError) else trace,
-    }
+def _as_unavailable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"the lake's disk cannot be used: {error}. Free space on it, or mend that, and try again"
+    )
 
 
 class _Progress:
@@ -319,4 +236,5 @@ class _Progress:
 
 def _make_durable(stores: Stores) -> None:
     """Put shards, thumbnails and parts on disk before a journal or a table names them."""
-    sync_file_system(stores.layout.home)
+    with storage_errors(stores.layout.home):
+        sync_file_system(stores.layout.home)

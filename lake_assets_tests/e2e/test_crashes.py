@@ -24,6 +24,7 @@ from lake_assets_tests.e2e.real_lake import (
 )
 
 SEED = 20_250_113
+CATALOG = "lake.partitions"
 WAIT = ("process", "start", "--wait")
 
 
@@ -95,20 +96,8 @@ def _is_done(home: Path) -> bool:
 
 @pytest.mark.parametrize(
     "moment",
-    [
-        _is_claimed,
-        _has_stored_images,
-        _has_a_journal,
-        _has_committed_images,
-        _has_a_ledger,
-        pytest.param(
-            _is_done,
-            marks=pytest.mark.xfail(
-                reason="nothing is pending, so nothing refreshes lake.partitions", strict=True
-            ),
-        ),
-    ],
-    ids=["claimed", "images stored", "journal", "images committed", "ledger", "done"],
+    [_is_claimed, _has_stored_images, _has_a_journal, _has_committed_images, _has_a_ledger],
+    ids=["claimed", "images stored", "journal", "images committed", "ledger"],
 )
 def test_killed_at_a_chosen_moment(
     moment: Callable[[Path], bool], home: Path, expected: Contents, tmp_path: Path
@@ -141,10 +130,25 @@ def test_killed_three_times(home: Path, expected: Contents, tmp_path: Path):
     _assert_heals(home, expected)
 
 
-def _assert_heals(home: Path, expected: Contents) -> None:
+@pytest.mark.xfail(
+    reason="nothing is pending, so nothing brings lake.partitions up to date", strict=True
+)
+def test_killed_before_the_catalog_was_written(home: Path, expected: Contents, tmp_path: Path):
+    with (tmp_path / "log").open("wb") as log, started(home, *WAIT, output=log) as process:
+        assert comes_true(lambda: _is_done(home), process)
     ok(home, *WAIT)
+    assert contents(home).rows.get(CATALOG) == expected.rows[CATALOG]
+
+
+def _assert_heals(home: Path, expected: Contents) -> None:
+    """Assert that the next command makes the lake what it is when nothing goes wrong."""
+    healed_by = ok(home, *WAIT).out
     healed = contents(home)
-    assert healed.rows == expected.rows
+    rows = dict(expected.rows)
+    if "Nothing is pending" in healed_by:  # killed in the last second: see the test of the catalog
+        rows.pop(CATALOG)
+        healed.rows.pop(CATALOG, None)
+    assert healed.rows == rows
     assert healed.blobs == expected.blobs
     assert healed.uploads == expected.uploads
     assert leftovers(home) == []

@@ -45,7 +45,6 @@ JOBS = {
         sorted(name for _, name in CHECKS),
     ),
     # Dagster gives a job of checks alone no partitions, whatever those of the checks are.
-    "check_datasets": (None, [], sorted(name for _, name in CHECKS)),
 }
 
 SENSORS = {

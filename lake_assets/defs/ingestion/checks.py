@@ -1,21 +1,11 @@
 """The checks of a dataset, as asset checks. The rules are in ``upkeep.checks``."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.partitions import datasets
 from lake_assets.lake import Lake
 from lake_assets.upkeep.checks import CHECKS, Check
-
-
-def _partition_keys(context: dg.AssetCheckExecutionContext) -> Sequence[str]:
-    """Return the run's partitions; all there are for a run without: a job of checks has none."""
-    run = context.op_execution_context
-    if run.has_partition_key or run.has_partition_key_range:
-        return run.partition_keys
-    return sorted(context.instance.get_dynamic_partitions(datasets.name))
 
 
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
@@ -29,7 +19,7 @@ def _asset_check(check: Check) -> dg.AssetChecksDefinition:
     def run_check(
         context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
     ) -> dg.AssetCheckResult:
-        names = [DatasetName.parse(key) for key in _partition_keys(context)]
+        names = [DatasetName.parse(key) for key in context.op_execution_context.partition_keys]
         results = {str(name): check.rule(lake.stores, name) for name in names}
         severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
         numbers = next(iter(results.values())).numbers if len(results) == 1 else {}

@@ -12,9 +12,3 @@ ingest_uploads = dg.define_asset_job(
     selection=dg.AssetSelection.assets(ingest_dataset, catalog),
     description="Bring datasets up to date with the uploads that are pending for them.",
 )
-
-check_datasets = dg.define_asset_job(
-    "check_datasets",
-    selection=dg.AssetSelection.checks_for_assets(ingest_dataset),
-    description="Run every check of a dataset without ingesting anything.",
-)

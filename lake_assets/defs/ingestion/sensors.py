@@ -2,12 +2,21 @@
 
 import dagster as dg
 
+from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.ingestion.arrivals import Waiting, plan_runs
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.ingest.rebuild import unfinished_rebuilds
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
+
+_RUNS_PER_UPLOADS = 10
+_ENDED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
 
 
 @dg.sensor(
@@ -21,7 +30,8 @@ def staged_upload_arrived(
     """Ask for one run per dataset that has uploads waiting, and add datasets that are new."""
     close_dead_runs(context.instance)
     lake.stores.staging.sweep_incoming()
-    runs = plan_runs(_waiting(upload) for upload in _uploads_to_ingest(lake))
+    rebuilds = [_unfinished(name) for name in unfinished_rebuilds(lake.stores)]
+    runs = plan_runs([*map(_waiting, _uploads_to_ingest(lake)), *rebuilds])
     known = context.instance.get_dynamic_partitions(datasets.name)
     names = {str(name) for name in lake.registry.dataset_names()} | {str(run.name) for run in runs}
     new = sorted(names.difference(known))
@@ -30,7 +40,7 @@ def staged_upload_arrived(
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=run.run_key,
+                run_key=_run_key(context.instance, run.run_key),
                 partition_key=str(run.name),
                 tags={"lake/uploads": str(len(run.upload_ids))},
             )
@@ -40,8 +50,27 @@ def staged_upload_arrived(
     )
 
 
+def _run_key(instance: dg.DagsterInstance, run_key: str) -> str:
+    """Return the first key, of this one and some more, whose run has not ended.
+
+    Dagster makes one run per key. If a run ends and its uploads wait all the same (it died before
+    it claimed them, was cancelled, or the dataset was busy), another one is needed.
+    """
+    keys = [run_key, *(f"{run_key}:{number}" for number in range(1, _RUNS_PER_UPLOADS))]
+    for key in keys:
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": key}))
+        if not runs or any(run.status not in _ENDED for run in runs):
+            return key
+    return keys[-1]
+
+
 def _uploads_to_ingest(lake: Lake) -> list[Upload]:
     return [*lake.stores.staging.uploads(State.PENDING), *lake.stores.staging.abandoned()]
+
+
+def _unfinished(name: DatasetName) -> Waiting:
+    """Stand for a rebuild whose process died; a living one ends before the run gets the lock."""
+    return Waiting(name=name, upload_id="rebuild", version="")
 
 
 def _waiting(upload: Upload) -> Waiting:

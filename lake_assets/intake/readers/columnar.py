@@ -71,9 +71,9 @@ def count_columnar(file: DataFile) -> int | None:
 
 @contextmanager
 def _batches(file: DataFile) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    # Arrow files are mapped: their batches then lie where the file is. Parquet is decoded anyway, and
-    # pages of a mapping count as this process's memory: 1.27 times the peak for 4 times the rows,
-    # against 1.00 without.
+    # Arrow files are mapped: their batches then lie where the file is. Parquet is decoded anyway,
+    # and pages of a mapping count as this process's memory: 1.27 times the peak for 4 times the
+    # rows, against 1.00 without.
     opened = pa.OSFile if file.format is DataFormat.PARQUET else pa.memory_map
     with reading(file), opened(str(file.path)) as source:
         if file.format is DataFormat.PARQUET:

@@ -189,7 +189,10 @@ def _rejected(record: Record, file: str, width: int, number: int) -> RejectedRow
 
 
 def _score(lines: Sequence[str], delimiter: str) -> tuple[bool, float, int]:
-    widths = [len(fields) for fields in csv.reader(lines, delimiter=delimiter) if fields]
+    try:
+        widths = [len(fields) for fields in csv.reader(lines, delimiter=delimiter) if fields]
+    except csv.Error:  # an enormous field, say: it is not what separates these lines
+        return (False, 0.0, 0)
     if not widths or widths[0] == 1:
         return (False, 0.0, 0)
     return (True, widths.count(widths[0]) / len(widths), widths[0])

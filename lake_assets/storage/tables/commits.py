@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     TableAlreadyExistsError,
     ValidationError,
+    ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
 from pyiceberg.table import Table, Transaction
@@ -30,6 +32,7 @@ KEYS_PROPERTY = "lake.upload-ids"
 _TRIES = 12
 _LOST_RACE = (
     CommitFailedException,
+    ValidationException,  # another writer put rows where this commit replaces some
     TableAlreadyExistsError,
     NamespaceAlreadyExistsError,
     IntegrityError,  # another process made the same namespace between our look and our insert
@@ -68,6 +71,35 @@ def grow(transaction: Transaction, spec: TableSpec) -> None:
         raise SchemaMismatch(
             f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
         ) from error
+
+
+def require_distinct_paths(spec: TableSpec) -> None:
+    """Raise if two columns of ``spec`` have one path, as ``a.b`` and the field ``b`` of ``a``.
+
+    Iceberg names columns by such paths and takes no table with two of one name.
+
+    Raises:
+        SchemaMismatch.
+    """
+    counts = Counter(_paths(spec.schema, ""))
+    twice = sorted(path for path, count in counts.items() if count > 1)
+    if twice:
+        raise SchemaMismatch(
+            f"table {spec.name} would have two columns of the path {', '.join(twice)}; rename one",
+            table=spec.name,
+            paths=twice,
+        )
+
+
+def _paths(fields: Iterable[Any], prefix: str) -> Iterator[str]:
+    for field in fields:
+        path = f"{prefix}{field.name}"
+        yield path
+        kind = field.type
+        while pa.types.is_list(kind):
+            path, kind = f"{path}.element", kind.value_type
+        if pa.types.is_struct(kind):
+            yield from _paths(kind, f"{path}.")
 
 
 def _without_required(schema: Any) -> Any:

@@ -22,6 +22,11 @@ ROW_GROUP_ROWS = 122_880
 MAX_PART_BYTES = 512 * 2**20
 """Iceberg's default target file size."""
 
+MAX_OPEN_PARTS = 64
+"""Files open at once; a partition that was not written to for longest is closed first."""
+MAX_WAITING_BYTES = 256 * 2**20
+"""Rows gathered over all open parts, in bytes of Arrow memory."""
+
 
 class PartWriter:
     """Writes one upload's rows for one table; a new part per partition, schema and 512 MiB.
@@ -48,6 +53,9 @@ class PartWriter:
         for key, group in _by_partition(rows, self._partition_by):
             part = self._part_for(key, group.schema)
             part.write(group)
+            if sum(item.waiting_bytes for item in self._open.values()) >= MAX_WAITING_BYTES:
+                for item in self._open.values():
+                    item.flush()
             if part.byte_count >= MAX_PART_BYTES:
                 self._close_part(key)
 
@@ -82,11 +90,15 @@ class PartWriter:
             self.abort()
 
     def _part_for(self, key: tuple[object, ...], schema: Any) -> _OpenPart:
-        part = self._open.get(key)
+        part = self._open.pop(key, None)
+        if part:
+            self._open[key] = part  # the one used last stands last
         if part and part.schema.equals(schema):
             return part
         if part:  # the upload brought a new column: Parquet files have one schema
             self._close_part(key)
+        if len(self._open) >= MAX_OPEN_PARTS:
+            self._close_part(next(iter(self._open)))
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{self._stem}-{self._count:05d}.parquet"
         self._count += 1
@@ -111,7 +123,7 @@ class _OpenPart:
         self.writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
         self._waiting: list[Any] = []
         self._waiting_rows = 0
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0
 
     @property
     def byte_count(self) -> int:
@@ -120,20 +132,21 @@ class _OpenPart:
     def write(self, rows: Any) -> None:
         self._waiting.append(rows)
         self._waiting_rows += rows.num_rows
-        self._waiting_bytes += rows.nbytes
+        self.waiting_bytes += rows.nbytes
         self.rows += rows.num_rows
         # Wide rows (long texts, JSON) end a row group early: memory is bounded by bytes too.
-        if self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= 128 * 2**20:
-            self._flush()
+        if self._waiting_rows >= ROW_GROUP_ROWS or self.waiting_bytes >= 128 * 2**20:
+            self.flush()
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self.writer.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was gathered as a row group."""
         if self._waiting:
             self.writer.write_table(pa.concat_tables(self._waiting), row_group_size=ROW_GROUP_ROWS)
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+        self._waiting, self._waiting_rows, self.waiting_bytes = [], 0, 0
 
 
 def schema_of_part(part: Part) -> Any:

@@ -31,6 +31,7 @@ from lake_assets.storage.tables.commits import (
     grow,
     keys_in,
     overwrite,
+    require_distinct_paths,
     retried,
 )
 from lake_assets.storage.tables.model import (
@@ -181,6 +182,17 @@ class IcebergTables:
     def data_folder(self, table: str) -> Path:
         """Return the folder of the table's Parquet files."""
         return self._location(table) / "data"
+
+    def require_fit(self, spec: TableSpec) -> None:
+        """Raise unless the table can take the columns of ``spec``. Nothing is changed.
+
+        Raises:
+            SchemaMismatch: now, rather than at a commit that others depend on.
+        """
+        require_distinct_paths(spec)
+        table = self._find(spec.name)
+        if table is not None:
+            grow(table.transaction(), spec)  # a transaction that is never committed
 
     def append_once(self, spec: TableSpec, deliveries: Sequence[Delivery]) -> Commit:
         """Add all deliveries that the table lacks, in one commit; make or grow the table first.
