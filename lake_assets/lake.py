@@ -27,7 +27,6 @@ from lake_assets.errors import (
 )
 from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
 from lake_assets.ingest.model import read_journal
-from lake_assets.ingest.rebuild import unfinished_rebuilds
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
 from lake_assets.intake.model import ReadOptions
@@ -270,7 +269,10 @@ class Lake:
     def datasets_with_work(self) -> tuple[DatasetName, ...]:
         """Return the datasets that have pending uploads, or work that a dead process left."""
         waiting = self.stores.staging.uploads(State.PENDING, State.PROCESSING)
-        names = {upload.name for upload in waiting} | set(unfinished_rebuilds(self.stores))
+        names = {upload.name for upload in waiting} | {
+            *self.stores.rebuilds.names(),
+            *self.stores.stale.names(),
+        }
         return tuple(sorted(names))
 
     def _ingest(self, request: Request) -> Ingested:
@@ -280,7 +282,7 @@ class Lake:
 
     def _bring_up_to_date(self, request: Request) -> Ingested:
         done = ingest(self.stores, request)
-        if done.outcomes:
+        if done.outcomes or request.name in self.stores.stale.names():
             refresh_catalog(self.stores, [request.name])
         return done
 

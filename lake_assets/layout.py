@@ -42,6 +42,11 @@ class LakeLayout:
         return self.home / "staging" / "rebuilds"
 
     @property
+    def stale(self) -> Path:
+        """One note per dataset whose row of the catalog is older than its tables."""
+        return self.home / "staging" / "stale"
+
+    @property
     def assets(self) -> Path:
         """Shard store."""
         return self.home / "assets"
@@ -79,7 +84,7 @@ class LakeLayout:
     def create(self) -> None:
         """Make every folder that is missing."""
         folders = (
-            self.registry_file.parent, self.locks, self.rebuilds, self.assets, self.thumbnails,
+            self.registry_file.parent, self.locks, self.assets, self.thumbnails,
             self.tables, self.dagster, self.logs, self.scratch,
         )  # fmt: skip
         for folder in folders:

@@ -119,10 +119,11 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(from_file: Mapping[str, object], path: Path) -> None:
-    known = set(LakeSettings.model_fields) - {"home"}  # where the file lies says that
+    known = set(LakeSettings.model_fields)
     for key in from_file:
-        if key not in known or key == "home":
-            raise InvalidSettings(f"{path}: unknown key {key!r}{_did_you_mean(key, known)}")
+        in_file = known - {"home"}  # where the file lies says that
+        if key not in in_file:
+            raise InvalidSettings(f"{path}: unknown key {key!r}{_did_you_mean(key, in_file)}")
     for variable in os.environ:
         if not variable.startswith(_PREFIX) or variable.startswith(_FOREIGN_PREFIXES):
             continue

@@ -8,6 +8,7 @@ from lake_assets.contracts.registry import Registry, load_registry
 from lake_assets.intake.uploads import Staging
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import LakeSettings
+from lake_assets.storage.notes import Notes
 from lake_assets.storage.shards import ShardStore
 from lake_assets.storage.tables import IcebergTables
 
@@ -22,6 +23,10 @@ class Stores:
     tables: IcebergTables
     assets: ShardStore
     thumbnails: ShardStore
+    rebuilds: Notes
+    """Datasets that are being rebuilt."""
+    stale: Notes
+    """Datasets whose row of the catalog is older than their tables."""
 
     def registry(self) -> Registry:
         """Return the registry as it is now; people edit it while the lake runs."""
@@ -39,4 +44,6 @@ def open_stores(settings: LakeSettings) -> Stores:
         tables=IcebergTables(layout.tables, layout.catalog_file),
         assets=ShardStore(layout.assets),
         thumbnails=ShardStore(layout.thumbnails),
+        rebuilds=Notes(layout.rebuilds),
+        stale=Notes(layout.stale),
     )

@@ -59,7 +59,7 @@ def plan_jobs(lake: Lake, upload_ids: Sequence[str]) -> Plan:
 def plan_datasets(lake: Lake, names: Sequence[DatasetName], *, rebuild: bool) -> Plan:
     """Return the plan for these datasets; none given: for all."""
     waiting = [item for item in lake.uploads(*_WAITING) if not names or item.name in names]
-    with_work = {item.name for item in waiting}
+    with_work = {name for name in lake.datasets_with_work() if not names or name in names}
     if rebuild:
         with_work |= set(names or lake.registry.dataset_names())
     return Plan(names=tuple(sorted(with_work)), uploads=tuple(waiting), rebuild=rebuild)

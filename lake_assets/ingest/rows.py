@@ -26,6 +26,7 @@ from lake_assets.ingest.sorting import (
     misfit_row,
     raw_rows,
     record_ids,
+    split_keyless,
     unique_key,
     usable_rows,
 )
@@ -242,7 +243,8 @@ class _Preparation:
         fitted = fit_rows(usable.table, self.own_columns)
         self.own_columns = fitted.schema
         self.reject(tuple(misfit_row(usable, item) for item in fitted.misfits), counted=True)
-        kept = usable.take(fitted.rows, fitted.kept)
+        kept, keyless = split_keyless(usable.take(fitted.rows, fitted.kept), state.contract)
+        self.reject(keyless, counted=True)
         check_partition_columns(kept.table, state.partition_by)
         number = self._file_numbers.get(kept.file, len(self._file_numbers))
         ids = record_ids(kept, state.contract, upload_id=upload_id, file_number=number)

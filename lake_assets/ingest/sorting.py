@@ -5,12 +5,14 @@ Plain functions over Arrow data; ``rows.py`` writes and counts what they return.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake_assets.contracts.fit import Misfit
 from lake_assets.contracts.identity import keyed_record_ids, positional_record_ids
@@ -142,6 +144,35 @@ def unique_key(rows: Rows, contract: DatasetContract) -> Any | None:
         return rows.table if rows.has_images else None
     wanted = {name.lower() for name in contract.unique_by}
     return rows.table.select([name for name in rows.table.column_names if name.lower() in wanted])
+
+
+def split_keyless(rows: Rows, contract: DatasetContract) -> tuple[Rows, tuple[RejectedRow, ...]]:
+    """Return the rows that have a key, and the rejections of those that have none of it.
+
+    All rows without a key would have one and the same, and be duplicates of the first.
+    """
+    key = unique_key(rows, contract) if contract.unique_by else None
+    if key is None or not key.num_rows:
+        return rows, ()
+    keyless = functools.reduce(pc.and_, (column.is_null() for column in key.columns))
+    bad = pc.indices_nonzero(keyless).to_pylist()
+    if not bad:
+        return rows, ()
+    kept = pc.indices_nonzero(pc.invert(keyless)).cast(pa.int64())
+    rejected = tuple(_keyless_row(rows, position, contract) for position in bad)
+    return rows.take(rows.table.take(kept), kept), rejected
+
+
+def _keyless_row(rows: Rows, position: int, contract: DatasetContract) -> RejectedRow:
+    return RejectedRow(
+        file=rows.file,
+        row=rows.row_numbers[position].as_py(),
+        rule="unique_key_is_present",
+        path=", ".join(contract.unique_by),
+        expected="a value in at least one column of the key",
+        actual="null",
+        row_json=row_json(rows.table.slice(position, 1).to_pylist()[0]),
+    )
 
 
 def record_ids(rows: Rows, contract: DatasetContract, *, upload_id: str, file_number: int) -> Any:

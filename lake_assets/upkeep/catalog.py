@@ -36,7 +36,10 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
         parts.write(rows)
         delivery = Delivery(key=key, parts=parts.close())
-    return stores.tables.replace(PARTITIONS, [delivery], where=pairs)
+    done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
+    for pair in pairs:
+        stores.stale.remove(DatasetName(**pair))
+    return done
 
 
 def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:

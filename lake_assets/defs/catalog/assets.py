@@ -1,5 +1,7 @@
 """``catalog``: what the lake holds, at a glance."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pyarrow as pa
 
@@ -31,13 +33,16 @@ from lake_assets.upkeep.catalog import catalog_rows
 )
 def catalog(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
-) -> dg.MaterializeResult[pa.Table]:
+) -> Iterator[dg.MaterializeResult[pa.Table]]:
     """One row per provider and dataset that exists: rows, bytes, images, columns, last upload."""
     names = [DatasetName.parse(key) for key in sorted(context.partition_keys)]
     with dagster_errors():
         rows = catalog_rows(lake.stores, names)
     sample = rows.slice(0, pictures.SAMPLE_ROWS)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         value=rows,
         metadata={"row sample": dg.MetadataValue.md(pictures.markdown_table(sample))},
     )
+    # It was committed at the yield.
+    for name in names:
+        lake.stores.stale.remove(name)

@@ -7,7 +7,6 @@ from lake_assets.defs.ingestion.arrivals import Waiting, plan_runs
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
-from lake_assets.ingest.rebuild import unfinished_rebuilds
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -30,7 +29,7 @@ def staged_upload_arrived(
     """Ask for one run per dataset that has uploads waiting, and add datasets that are new."""
     close_dead_runs(context.instance)
     lake.stores.staging.sweep_incoming()
-    rebuilds = [_unfinished(name) for name in unfinished_rebuilds(lake.stores)]
+    rebuilds = [_unfinished(name) for name in lake.stores.rebuilds.names()]
     runs = plan_runs([*map(_waiting, _uploads_to_ingest(lake)), *rebuilds])
     known = context.instance.get_dynamic_partitions(datasets.name)
     names = {str(name) for name in lake.registry.dataset_names()} | {str(run.name) for run in runs}
