@@ -20,12 +20,10 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
 from lake_assets.errors import (
     InvalidRequest,
-    LakeError,
     LakeNotFound,
     StorageUnavailable,
-    UploadsFailed,
 )
-from lake_assets.ingest import FailedUpload, Ingested, Outcome, Request, ingest
+from lake_assets.ingest import Ingested, Outcome, Request, ingest, raise_failures
 from lake_assets.ingest.model import read_journal
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
@@ -259,7 +257,7 @@ class Lake:
             UploadsFailed: if some could not be ingested; the others were.
         """
         done = [self._bring_up_to_date(Request(name=name)) for name in self.datasets_with_work()]
-        _raise_failures([failure for item in done for failure in item.failures])
+        raise_failures([failure for item in done for failure in item.failures])
         return tuple(done)
 
     def rebuild(self, name: DatasetName) -> Ingested:
@@ -277,7 +275,7 @@ class Lake:
 
     def _ingest(self, request: Request) -> Ingested:
         done = self._bring_up_to_date(request)
-        _raise_failures(done.failures)
+        raise_failures(done.failures)
         return done
 
     def _bring_up_to_date(self, request: Request) -> Ingested:
@@ -315,23 +313,6 @@ class Lake:
         return [
             (name, check, check.rule(self.stores, name)) for name in datasets for check in CHECKS
         ]
-
-
-def _raise_failures(failures: Sequence[FailedUpload]) -> None:
-    if failures:
-        raise failed_uploads(failures)
-
-
-def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
-    """Return the error that tells of uploads that failed, and what to do."""
-    listed = "; ".join(f"{item.upload_id}: {item.message}" for item in failures)
-    if all(item.will_retry for item in failures):
-        return StorageUnavailable(f"{len(failures)} upload(s) are pending again: {listed}")
-    return UploadsFailed(
-        f"{len(failures)} upload(s) failed: {listed}. Mend what is said and deliver again, or "
-        "`lake process retry ID`",
-        uploads=[item.upload_id for item in failures],
-    )
 
 
 def _write_if_absent(path: Path, text: str) -> None:

@@ -76,8 +76,7 @@ def trouble(reports: Sequence[RunReport], elsewhere: Sequence[UploadStatus]) -> 
 
     One that may be retried only if everything that went wrong will be.
     """
-    from lake_assets.ingest.model import FailedUpload
-    from lake_assets.lake import failed_uploads
+    from lake_assets.ingest import FailedUpload, failed_uploads
 
     broken = [_why_broken(report) for report in reports if _is_broken(report)]
     failures = [item for report in reports for item in report.failures]

@@ -17,6 +17,8 @@ from lake_assets.ingest.model import (
     Outcome,
     Prepared,
     TableChange,
+    failed_uploads,
+    raise_failures,
 )
 from lake_assets.ingest.recovery import finish
 from lake_assets.ingest.session import Request, ingest, prepared_dataset
@@ -31,7 +33,9 @@ __all__ = [
     "Request",
     "TableChange",
     "commit",
+    "failed_uploads",
     "finish",
     "ingest",
     "prepared_dataset",
+    "raise_failures",
 ]

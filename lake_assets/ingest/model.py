@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.files import write_atomically
 from lake_assets.storage.tables import Commit, Delivery, Part, TableSpec
@@ -109,6 +110,24 @@ class FailedUpload:
     message: str
     will_retry: bool
     """True: it is pending again; False: it lies in ``failed/``."""
+
+
+def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
+    """Return the error that tells of uploads that failed, and what to do."""
+    listed = "; ".join(f"{item.upload_id}: {item.message}" for item in failures)
+    if all(item.will_retry for item in failures):
+        return StorageUnavailable(f"{len(failures)} upload(s) are pending again: {listed}")
+    return UploadsFailed(
+        f"{len(failures)} upload(s) failed: {listed}. Mend what is said and deliver again, or "
+        "`lake process retry ID`",
+        uploads=[item.upload_id for item in failures],
+    )
+
+
+def raise_failures(failures: Sequence[FailedUpload]) -> None:
+    """Raise ``failed_uploads`` if there are any."""
+    if failures:
+        raise failed_uploads(failures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

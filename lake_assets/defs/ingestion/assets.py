@@ -17,10 +17,11 @@ from lake_assets.ingest import (
     Prepared,
     Request,
     TableChange,
+    failed_uploads,
     finish,
     prepared_dataset,
 )
-from lake_assets.lake import Lake, failed_uploads
+from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
 
 staged_uploads = dg.AssetSpec(
