@@ -606,6 +606,46 @@ def test_a_rebuild_that_crashed_can_be_done_again(lake, folder, after):
     assert states(lake) == ["done", "done"]
 
 
+def test_a_rebuild_that_crashed_is_finished_by_whoever_comes_next(lake, folder):
+    two_uploads(lake, folder)
+    lake.ingest_pending()
+    before = {table: rows(lake, columns, table) for table, columns in CONTENT.items()}
+    crash(lake, "raw", "rebuild")
+    assert lake.datasets_with_work() == (NAME,)
+    lake.ingest_pending()
+    assert {table: rows(lake, columns, table) for table, columns in CONTENT.items()} == before
+    assert lake.datasets_with_work() == ()
+    assert_sound(lake)
+
+
+def test_columns_that_no_table_can_have_fail_before_anything_is_committed(lake):
+    picture = image(1)
+    deliver(lake, pa.table({"img": [picture], "a.b": [1]}))
+    clash = stage(lake, pa.table({"img": [image(2)], "a": [{"b": 2}]}))
+    with pytest.raises(UploadsFailed, match=r"two columns of the path a\.b"):
+        lake.ingest(clash.id)
+    assert rows(lake, "count(*)", "lake.images") == [(1,)]
+    assert deliver(lake, pa.table({"img": [image(3)], "a.b": [2]})) == (1, 1, 0, 0)
+    assert_sound(lake)
+
+
+def test_rows_without_a_key_are_rejected_and_not_taken_for_duplicates(lake):
+    promise(lake, unique_by=["id"])
+    assert deliver(lake, pa.table({"id": [None, None, "a", "a"]})) == (4, 1, 2, 1)
+    assert rows(lake, "rule, count(*)", "lake.quarantine GROUP BY ALL") == [
+        ("unique_key_is_present", 2)
+    ]
+    assert_sound(lake)
+
+
+def test_more_partitions_than_files_may_be_open(lake):
+    promise(lake, partition_by=["identity(k)"])
+    keys = [f"k{number % 100}" for number in range(300)]
+    assert deliver(lake, pa.table({"k": keys})) == (300, 300, 0, 0)
+    assert rows(lake, "count(*), count(DISTINCT k)") == [(300, 100)]
+    assert_sound(lake)
+
+
 def test_commits_that_are_made_twice_are_made_once(lake, folder):
     two_uploads(lake, folder)
     with prepared_dataset(lake.stores, Request(name=NAME)) as prepared:
