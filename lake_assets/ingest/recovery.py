@@ -123,7 +123,7 @@ def finish(stores: Stores, prepared: Prepared) -> None:
     """Write the ledger and mark the uploads as done. All their changes must be committed."""
     if prepared.uploads:
         commit(stores, ledger_change(stores, prepared))
-    stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
+        stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
     for item in prepared.uploads:
         if item.upload.state is State.PROCESSING:
             stores.staging.finish(item.upload)

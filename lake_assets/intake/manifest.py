@@ -127,13 +127,13 @@ def parse_files(path: Path) -> tuple[StagedFile, ...]:
                         role=item["role"],
                     )
                 )
-    except FileNotFoundError:
-        raise StorageUnavailable(
-            f"{path} is gone: another process has taken the upload; "
-            "`lake process status` says more",
-            path=str(path),
-        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not path.parent.exists():
+            raise StorageUnavailable(
+                f"{path.parent} is gone: another process has taken the upload; "
+                "`lake process status` says more",
+                path=str(path),
+            ) from None
         raise InvalidManifest(
             f"{path}, line {len(found) + 1}: {type(error).__name__}: {error}; "
             "deliver the upload again",

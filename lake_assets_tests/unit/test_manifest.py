@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidManifest
+from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.manifest import Manifest, format_files, parse_files, parse_manifest
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 
@@ -128,6 +128,11 @@ def test_a_damaged_list_says_which_line(tmp_path, text, line):
         parse_files(path)
 
 
-def test_a_missing_list_is_damage():
+def test_a_missing_list_is_damage(tmp_path):
     with pytest.raises(InvalidManifest, match="FileNotFoundError"):
-        parse_files(__import__("pathlib").Path("/nowhere/files.jsonl"))
+        parse_files(tmp_path / "files.jsonl")
+
+
+def test_the_list_of_an_upload_that_moved_on_may_be_found_later(tmp_path):
+    with pytest.raises(StorageUnavailable, match="another process has taken"):
+        parse_files(tmp_path / "gone" / "files.jsonl")
