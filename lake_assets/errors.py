@@ -6,6 +6,7 @@ what happened.
 LakeError
 ├── RetryableError            the same call may work later
 │   ├── DatasetBusy               another process is ingesting this dataset
+│   ├── LeaseLost                 another process took over a dataset from this one
 │   ├── CommitConflict            other writers won the race for a table too often
 │   └── StorageUnavailable        the disk is full, or a file is locked or gone for now
 ├── FatalError                the same call will fail again
@@ -64,6 +65,10 @@ class RetryableError(LakeError):
 
 class DatasetBusy(RetryableError):
     """Another process is ingesting this dataset."""
+
+
+class LeaseLost(RetryableError):
+    """Another process took over a dataset from this one, which had stood still for too long."""
 
 
 class CommitConflict(RetryableError):

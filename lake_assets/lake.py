@@ -24,7 +24,7 @@ from lake_assets.errors import (
     StorageUnavailable,
 )
 from lake_assets.ingest import Ingested, Outcome, Request, ingest, raise_failures
-from lake_assets.ingest.model import read_journal
+from lake_assets.ingest.model import read_outcome
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
 from lake_assets.intake.model import ReadOptions
@@ -209,14 +209,15 @@ class Lake:
             UnknownUpload.
         """
         upload = self.stores.staging.find(upload_id)
-        journal = read_journal(upload)
         error = upload.error()
-        lease = upload.lease() if upload.state is State.PROCESSING else None
+        lease = None
+        if upload.state is State.PROCESSING:
+            lease = self.stores.tables.leases.look(str(upload.name))
         return UploadStatus(
             upload=upload,
-            outcome=journal.outcome if journal else None,
+            outcome=read_outcome(upload),
             error=error["message"] if error else None,
-            rows_read=lease["rows_read"] if lease else None,
+            rows_read=lease.rows_read if lease and lease.upload_id == upload.id else None,
         )
 
     def retry(self, upload_id: str) -> Upload:

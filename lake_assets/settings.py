@@ -33,6 +33,7 @@ NEW_SETTINGS_FILE = """\
 # batch_bytes = 67108864          # most bytes of them
 # max_image_pixels = 300000000    # larger images are rejected
 # busy_timeout_s = 600            # how long to wait for a dataset that is being ingested
+# lease_timeout_s = 60            # so long without a sign of life, and a process loses its dataset
 # rejected_share_limit = 0.05     # above it, the check rejected_share_is_small warns
 # ui_port = 3000
 """
@@ -68,6 +69,11 @@ class LakeSettings(BaseSettings):
     )
     busy_timeout_s: float = Field(
         default=600.0, ge=0, description="How long to wait for a dataset that is being ingested."
+    )
+    lease_timeout_s: float = Field(
+        default=60.0,
+        ge=1,
+        description="After so long without a sign of life a process loses its dataset to another.",
     )
     rejected_share_limit: float = Field(
         default=0.05, ge=0, le=1, description="Above it the check rejected_share_is_small warns."

@@ -65,8 +65,8 @@ def list_uploads(
     """Print uploads, newest first."""
     from lake_assets.cli.documents import upload_document
     from lake_assets.cli.output import print_json
-    from lake_assets.intake.leases import created_by
     from lake_assets.intake.uploads import State
+    from lake_assets.storage.processes import created_by
 
     with session(ctx) as opened:
         found = opened.lake.uploads(*(State(item) for item in state or ()))

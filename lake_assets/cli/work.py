@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
-from lake_assets.ingest.model import read_journal
+from lake_assets.ingest.model import read_outcome
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -92,9 +92,9 @@ def _refuse_stopped(upload: Upload) -> None:
 
 def _rows_in(upload: Upload) -> int | None:
     """Return how many rows an upload has, where that is known without reading them."""
-    journal = read_journal(upload)
-    if journal:
-        return journal.outcome.rows_in
+    outcome = read_outcome(upload)
+    if outcome:
+        return outcome.rows_in
     try:
         files = upload.files()
     except StorageUnavailable:  # another run has just taken it: it will be reported as theirs

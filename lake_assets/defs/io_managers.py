@@ -73,7 +73,7 @@ class IcebergIOManager(dg.ConfigurableIOManager):
         key = str(ULID())
         with self.lake.stores.tables.part_writer(spec, stem=key) as parts:
             parts.write(rows)
-            delivery = Delivery(key=key, parts=parts.close())
+            delivery = Delivery(keys=(key,), parts=parts.close())
         if not context.has_asset_partitions:
             return TableChange(spec=spec, deliveries=(delivery,), replaces=({},))
         columns = _partition_columns(metadata)

@@ -10,7 +10,7 @@ import json
 
 import dagster as dg
 
-from lake_assets.intake.leases import is_dead, signature
+from lake_assets.storage.processes import is_dead, signature
 
 _TAG = "lake/process"
 

@@ -1,7 +1,8 @@
 """The one path from a claimed upload to committed tables.
 
-``session`` locks a dataset, recovers what a dead process left and claims what is pending;
-``rows`` turns each upload into parts, with ``images``, ``sorting`` and ``state``; ``changes`` says
+``session`` takes a dataset's lease, recovers what a dead process left and claims what is pending;
+``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``; ``parts`` puts
+those of a group into files; ``changes`` says
 what to commit and does it, once; ``recovery`` and ``ledger`` finish the uploads, and heal what a
 dead process left; ``rebuild`` keeps note of one that is under way.
 """
@@ -20,7 +21,7 @@ from lake_assets.ingest.model import (
     failed_uploads,
     raise_failures,
 )
-from lake_assets.ingest.recovery import finish
+from lake_assets.ingest.recovery import abandoned, finish
 from lake_assets.ingest.session import Request, ingest, prepared_dataset
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Prepared",
     "Request",
     "TableChange",
+    "abandoned",
     "commit",
     "failed_uploads",
     "finish",

@@ -1,52 +1,50 @@
-"""The commits that bring prepared uploads into the tables: what to change, and doing it."""
+"""The commits that bring a group of uploads into the tables: what to change, and doing it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pyarrow as pa
 
 from lake_assets.contracts.fit import grow_schema
 from lake_assets.contracts.names import DatasetName
-from lake_assets.ingest.model import COMMIT_ORDER, Asset, PreparedUpload, TableChange
+from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, raw_spec
-from lake_assets.storage.tables import Commit, TableSpec
+from lake_assets.storage.tables import Commit, Lease, TableSpec
 from lake_assets.storage.tables.parts import schema_of_part
 from lake_assets.stores import Stores
 
 
 def changes_of(
-    stores: Stores, name: DatasetName, uploads: Sequence[PreparedUpload], *, rebuild: bool
+    stores: Stores, name: DatasetName, group: Group | None, *, lease: Lease, rebuild: bool
 ) -> dict[Asset, TableChange]:
-    """Return the commits that bring ``uploads`` into the tables, in ``COMMIT_ORDER``.
+    """Return the commits that bring ``group`` into the tables, in ``COMMIT_ORDER``.
+
+    A table that nothing comes into is not committed to: an upload of duplicates alone costs one
+    commit, to the ledger.
 
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
     """
-    if not uploads and not rebuild:
-        return {}
     where = {"provider": name.provider, "dataset": name.dataset}
     return {
         asset: TableChange(
-            spec=_spec(stores, asset, name, uploads),
-            deliveries=tuple(item.delivery(asset) for item in uploads),
+            spec=_spec(stores, asset, name, group),
+            deliveries=(group.delivery(asset),) if group else (),
             replaces=None if not rebuild else ({} if asset == "raw" else where,),
+            lease=lease,
         )
         for asset in COMMIT_ORDER
+        if rebuild or (group is not None and group.parts[asset])
     }
 
 
-def _spec(
-    stores: Stores, asset: Asset, name: DatasetName, uploads: Sequence[PreparedUpload]
-) -> TableSpec:
+def _spec(stores: Stores, asset: Asset, name: DatasetName, group: Group | None) -> TableSpec:
     if asset == "images":
         return IMAGES
     if asset == "quarantine":
         return QUARANTINE
     own = pa.schema([])
-    for item in uploads:
-        for part in item.parts["raw"]:
-            own = grow_schema(own, schema_of_part(part))
+    for part in group.parts["raw"] if group else ():
+        own = grow_schema(own, schema_of_part(part))
     own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
     return raw_spec(name, stores.registry().contract(name), own)
 
@@ -57,8 +55,12 @@ def table_of(asset: Asset, name: DatasetName) -> str:
 
 
 def commit(stores: Stores, change: TableChange) -> Commit:
-    """Make one prepared change, exactly once."""
+    """Make one prepared change, exactly once.
+
+    Raises:
+        LeaseLost: another process took the dataset over; nothing is changed.
+    """
     if change.replaces is None:
-        return stores.tables.append_once(change.spec, change.deliveries)
+        return stores.tables.append_once(change.spec, change.deliveries, lease=change.lease)
     where = None if {} in change.replaces else change.replaces
-    return stores.tables.replace(change.spec, change.deliveries, where=where)
+    return stores.tables.replace(change.spec, change.deliveries, where=where, lease=change.lease)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from ulid import ULID
 
 from lake_assets.ingest.model import Prepared, PreparedUpload, TableChange
+from lake_assets.ingest.parts import part_stem
 from lake_assets.storage.system_tables import UPLOADS
 from lake_assets.storage.tables import Delivery
 from lake_assets.stores import Stores
@@ -19,39 +20,32 @@ _COUNTS = ("rows_in", "accepted", "rejected", "duplicate", "images_in", "images_
 
 
 def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
-    """Write the ledger rows of ``prepared`` as parts and return the change that commits them.
+    """Write the ledger rows of ``prepared`` as a part and return the change that commits it.
 
-    After a crash it may be the second time: rows that the ledger has are not written again, and
-    parts that were written but never committed are removed.
+    After a crash it may be the second time: rows that the ledger has are not written again.
     """
-    now = datetime.now(tz=UTC)
     name = prepared.name
     uploads = prepared.uploads
     if not prepared.rebuilt:  # a rebuild replaces rows whose keys the ledger has
         known = stores.tables.committed(UPLOADS.name, [item.upload.id for item in uploads])
         uploads = tuple(item for item in uploads if item.upload.id not in known)
-        _remove_parts(stores, uploads)
-    deliveries = [_delivery(stores, item, now) for item in uploads]
     where = {"provider": name.provider, "dataset": name.dataset}
     return TableChange(
         spec=UPLOADS,
-        deliveries=tuple(deliveries),
+        deliveries=(_delivery(stores, prepared, uploads),) if uploads else (),
         replaces=(where,) if prepared.rebuilt else None,
+        lease=prepared.lease,
     )
 
 
-def _remove_parts(stores: Stores, uploads: Sequence[PreparedUpload]) -> None:
-    folder = stores.tables.data_folder(UPLOADS.name)
-    for item in uploads:
-        for part in folder.glob(f"{item.upload.id}-*.parquet"):
-            part.unlink(missing_ok=True)
-
-
-def _delivery(stores: Stores, item: PreparedUpload, now: datetime) -> Delivery:
-    rows = pa.Table.from_pylist([_row(item, now)], schema=UPLOADS.schema)
-    with stores.tables.part_writer(UPLOADS, stem=f"{item.upload.id}-{now:%Y%m%d%H%M%S%f}") as parts:
+def _delivery(stores: Stores, prepared: Prepared, uploads: tuple[PreparedUpload, ...]) -> Delivery:
+    now = datetime.now(tz=UTC)
+    rows = pa.Table.from_pylist([_row(item, now) for item in uploads], schema=UPLOADS.schema)
+    stem = f"{part_stem(prepared.name, prepared.lease.token)}{ULID()}"
+    with stores.tables.part_writer(UPLOADS, stem=stem) as parts:
         parts.write(rows)
-        return Delivery(key=item.upload.id, parts=parts.close())
+        keys = tuple(item.upload.id for item in uploads)
+        return Delivery(keys=keys, parts=parts.close())
 
 
 def _row(item: PreparedUpload, now: datetime) -> dict[str, Any]:

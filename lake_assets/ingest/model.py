@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import Upload
-from lake_assets.storage.files import write_atomically
-from lake_assets.storage.tables import Commit, Delivery, Part, TableSpec
+from lake_assets.storage.files import storage_errors, write_atomically
+from lake_assets.storage.tables import Commit, Delivery, Lease, Part, TableSpec
 
 JOURNAL_FILE = "prepared.json"
+OUTCOME_FILE = "outcome.json"
 Asset = Literal["images", "raw", "quarantine"]
 COMMIT_ORDER: tuple[Asset, ...] = ("images", "raw", "quarantine")
 """Images first: a row in a dataset's table never names an image that ``lake.images`` lacks."""
@@ -55,44 +56,94 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedUpload:
-    """A claimed upload whose parts are written; nothing but commits is left to do.
+    """A claimed upload whose rows are in the parts of its group."""
+
+    upload: Upload
+    outcome: Outcome
+
+    def keep_outcome(self) -> None:
+        """Put the outcome next to the upload's files, where ``process status`` finds it.
+
+        The ledger has it too, so it need not have reached the disk.
+        """
+        text = json.dumps(asdict(self.outcome), indent=2, ensure_ascii=False)
+        with storage_errors(self.upload.folder):
+            (self.upload.folder / OUTCOME_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Uploads of one dataset that go into the tables together; only commits are left to do.
 
     Its journal makes a crash between two commits harmless: whoever finds it commits the same
     parts, and the tables skip those that they have.
     """
 
-    upload: Upload
-    outcome: Outcome
+    uploads: tuple[PreparedUpload, ...]
+    """At least one, by id; the first one's folder holds the journal."""
     parts: Mapping[Asset, tuple[Part, ...]]
 
     def delivery(self, asset: Asset) -> Delivery:
-        """Return what this upload brings to the table of ``asset``."""
-        return Delivery(key=self.upload.id, parts=self.parts[asset])
+        """Return what these uploads bring to the table of ``asset``."""
+        keys = tuple(item.upload.id for item in self.uploads)
+        return Delivery(keys=keys, parts=self.parts[asset])
 
     def all_parts(self) -> tuple[Part, ...]:
         """Return the parts of all tables."""
         return tuple(part for asset in COMMIT_ORDER for part in self.parts[asset])
 
     def write_journal(self) -> None:
-        """Put this on disk, next to the upload's manifest."""
-        plain = {"outcome": asdict(self.outcome), "parts": _plain_parts(self.parts)}
-        write_atomically(self.upload.folder / JOURNAL_FILE, json.dumps(plain, indent=2).encode())
+        """Put this on disk, next to the first upload's manifest.
+
+        Raises:
+            StorageUnavailable: also where another process took the upload over, and so renamed
+                its folder.
+        """
+        plain = {
+            "outcomes": [asdict(item.outcome) for item in self.uploads],
+            "parts": {asset: [asdict(p) for p in self.parts[asset]] for asset in COMMIT_ORDER},
+        }
+        folder = self.uploads[0].upload.folder
+        write_atomically(folder / JOURNAL_FILE, json.dumps(plain, indent=2).encode())
 
 
-def read_journal(upload: Upload) -> PreparedUpload | None:
-    """Return what a process that died had prepared for ``upload``, or None."""
-    path = upload.folder / JOURNAL_FILE
-    if not path.exists():
+def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | None]) -> Group | None:
+    """Return the group that a process which died had prepared, or None if it had not yet.
+
+    Args:
+        claimed: All claimed uploads of a dataset.
+        finished: Finds an upload of the group that was marked as done before the process died.
+    """
+    holder = next((item for item in claimed if (item.folder / JOURNAL_FILE).exists()), None)
+    if holder is None:
         return None
-    plain = json.loads(path.read_text())
-    parts: dict[Asset, tuple[Part, ...]] = {
-        asset: tuple(Part(**item) for item in plain["parts"][asset]) for asset in COMMIT_ORDER
-    }
-    return PreparedUpload(upload=upload, outcome=outcome_from_plain(plain["outcome"]), parts=parts)
+    plain = json.loads((holder.folder / JOURNAL_FILE).read_text(encoding="utf-8"))
+    outcomes = [outcome_from_plain(item) for item in plain["outcomes"]]
+    by_id = {upload.id: upload for upload in claimed}
+    uploads = [(by_id.get(item.upload_id) or finished(item.upload_id), item) for item in outcomes]
+    return Group(
+        uploads=tuple(
+            PreparedUpload(upload=upload, outcome=outcome)
+            for upload, outcome in uploads
+            if upload is not None
+        ),
+        parts={
+            asset: tuple(Part(**item) for item in plain["parts"][asset]) for asset in COMMIT_ORDER
+        },
+    )
+
+
+def read_outcome(upload: Upload) -> Outcome | None:
+    """Return what became of a finished upload, or None."""
+    try:
+        text = (upload.folder / OUTCOME_FILE).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return outcome_from_plain(json.loads(text))
 
 
 def drop_journal(upload: Upload) -> None:
-    """Forget what was prepared for ``upload``."""
+    """Forget the group whose journal lies with ``upload``."""
     (upload.folder / JOURNAL_FILE).unlink(missing_ok=True)
 
 
@@ -139,6 +190,8 @@ class TableChange:
     replaces: tuple[dict[str, str], ...] | None
     """None: append once. Else the rows to replace: any of these column → value sets; an empty
     set selects every row."""
+    lease: Lease | None = None
+    """Commit only while this is held; None: whoever commits needs none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,13 +199,23 @@ class Prepared:
     """All that is to be committed for one dataset, and what failed on the way."""
 
     name: DatasetName
+    lease: Lease
     changes: Mapping[Asset, TableChange]
-    """Empty when there is nothing to commit."""
-    uploads: tuple[PreparedUpload, ...]
+    """In ``COMMIT_ORDER``; of tables that nothing comes into there is none."""
+    group: Group | None
     failures: tuple[FailedUpload, ...] = ()
     recovered: tuple[PreparedUpload, ...] = ()
     """Uploads of a process that died, committed before these."""
     rebuilt: bool = False
+
+    @property
+    def uploads(self) -> tuple[PreparedUpload, ...]:
+        """The uploads that are to be committed."""
+        return self.group.uploads if self.group else ()
+
+    def parts(self, asset: Asset) -> tuple[Part, ...]:
+        """Return the files that come into the table of ``asset``."""
+        return self.group.parts[asset] if self.group else ()
 
     def total(self) -> Mapping[str, float]:
         """Return the sums of the uploads' numbers, by name."""
@@ -178,7 +241,3 @@ class Ingested:
     """One per upload that is in the tables now, also those that a dead process had begun."""
     commits: tuple[Commit, ...]
     failures: tuple[FailedUpload, ...]
-
-
-def _plain_parts(parts: Mapping[Asset, tuple[Part, ...]]) -> dict[str, Any]:
-    return {asset: [asdict(part) for part in items] for asset, items in parts.items()}

@@ -1,6 +1,6 @@
 """Begin and end with a dataset: claim what is pending, finish it, heal what a dead process left.
 
-All of it needs the dataset's lock. Invariant: an upload whose rows are in their table goes on to
+All of it needs the dataset's lease. Invariant: an upload whose rows are in their table goes on to
 ``done``; one whose are not leaves no file behind that a table could be thought to have.
 """
 
@@ -8,68 +8,133 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import FatalError, InvalidRequest, LakeError
+from lake_assets.errors import FatalError, InvalidRequest, LakeError, UnknownUpload
 from lake_assets.ingest.changes import changes_of, commit, table_of
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
+    Group,
     Prepared,
     PreparedUpload,
     drop_journal,
-    read_journal,
+    read_group,
 )
+from lake_assets.ingest.parts import part_stem
 from lake_assets.ingest.rebuild import end_rebuild
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import UPLOADS
+from lake_assets.storage.tables import Lease
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
 
 
-def recover(stores: Stores, name: DatasetName) -> list[PreparedUpload]:
+def abandoned(stores: Stores) -> tuple[Upload, ...]:
+    """Return claimed uploads that no living process works on, as far as can be told from here."""
+    claimed = list(stores.staging.uploads(State.PROCESSING))
+    leases = stores.tables.leases.look_at_all() if claimed else {}
+    return tuple(
+        upload
+        for upload in claimed
+        if str(upload.name) not in leases or not leases[str(upload.name)].is_held
+    )
+
+
+def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUpload, ...]:
     """Finish what a process that died had prepared; give back what it had not.
 
-    The dataset's lock is ours, so whoever claimed these uploads is gone.
+    The dataset's lease is ours, so whoever claimed these uploads is gone, or cannot commit.
     """
-    finished = []
-    for upload in list(stores.staging.uploads(State.PROCESSING, name=name)):
-        for draft in upload.folder.glob(".draft-*"):  # of a journal or lease being written
+    left = list(stores.staging.uploads(State.PROCESSING, name=name))
+    if not left and lease.left_token is None:
+        return ()
+    tokens = {upload.token for upload in left} | {lease.left_token}
+    # The new name comes first: from now on nothing that the other process still writes gets here.
+    taken = [stores.staging.claim(upload, token=lease.token) for upload in left]
+    claimed = [upload for upload in taken if upload]
+    for upload in claimed:
+        for draft in upload.folder.glob(".draft-*"):  # of a journal being written
             draft.unlink(missing_ok=True)
-        prepared = read_journal(upload)
-        if prepared is None:
-            _log.warning("upload %s: its process died; ingesting it again", upload.id)
-            give_back(stores, upload)
-        elif _roll_forward(stores, prepared):
-            finished.append(prepared)
+    group = read_group(claimed, lambda upload_id: _find_done(stores, upload_id))
+    finished = _roll_forward(stores, group, lease) if group else ()
+    others = {upload.id: upload for upload in claimed}
+    for item in group.uploads if group else ():
+        others.pop(item.upload.id, None)
+    _finish_or_release(stores, list(others.values()))
+    _remove_unused_parts(stores, name, [token for token in tokens if token is not None])
     return finished
 
 
-def _roll_forward(stores: Stores, prepared: PreparedUpload) -> bool:
-    """Commit what a dead process had prepared; return False if its table will never take it.
+def _find_done(stores: Stores, upload_id: str) -> Upload | None:
+    try:
+        found = stores.staging.find(upload_id)
+    except UnknownUpload:
+        return None
+    return found if found.state is State.DONE else None
+
+
+def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedUpload, ...]:
+    """Commit what a dead process had prepared; none if its table will never take it.
 
     Raises:
         FatalError: when the rows are in their table and another table refuses the rest.
     """
-    upload = prepared.upload
-    _log.warning("upload %s: its process died while committing; finishing it", upload.id)
+    first = group.uploads[0].upload
+    ids = [item.upload.id for item in group.uploads]
+    _log.warning("%s: a process died while committing %s; finishing it", first.name, ", ".join(ids))
+    changes = changes_of(stores, first.name, group, lease=lease, rebuild=False)
     try:
-        for change in changes_of(stores, upload.name, [prepared], rebuild=False).values():
+        for change in changes.values():
             commit(stores, change)
     except FatalError as error:
-        if stores.tables.committed(upload.name.table, [upload.id]):
+        if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
             raise
-        # None of its rows is in the table; repeating this for ever would block the dataset.
-        drop_journal(upload)
-        _remove_parts(stores, upload)
-        stores.staging.fail(upload, error_report(error, error.message))
-        return False
-    finish(stores, Prepared(name=upload.name, changes={}, uploads=(prepared,)))
-    return True
+        # None of its rows is in a table; repeating this for ever would block the dataset.
+        drop_journal(first)
+        for item in group.uploads:
+            stores.staging.fail(item.upload, error_report(error, error.message))
+        return ()
+    finish(stores, Prepared(name=first.name, lease=lease, changes={}, group=group))
+    return group.uploads
+
+
+def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
+    """Mark as done what the ledger has, and make pending again what it has not."""
+    known: frozenset[str] = frozenset()
+    if claimed:
+        known = stores.tables.committed(UPLOADS.name, [upload.id for upload in claimed])
+    for upload in claimed:
+        if upload.id not in known:
+            _log.warning("upload %s: its process died; ingesting it again", upload.id)
+            stores.staging.release(upload)
+    stores.staging.finish([upload for upload in claimed if upload.id in known])
+
+
+def _remove_unused_parts(stores: Stores, name: DatasetName, tokens: Iterable[int]) -> None:
+    """Remove what holders of these tokens had written and that no table names."""
+    tables = [*(table_of(asset, name) for asset in COMMIT_ORDER), UPLOADS.name]
+    for table in tables:
+        folder = stores.tables.data_folder(table)
+        found = [
+            path for token in tokens for path in folder.glob(f"{part_stem(name, token)}*.parquet")
+        ]
+        remove_unused(stores, table, found)
+
+
+def remove_unused(stores: Stores, table: str, paths: Sequence[Path]) -> None:
+    """Remove those of ``paths`` that ``table`` does not name."""
+    if not paths:
+        return
+    used = set(stores.tables.data_files(table)) if stores.tables.exists(table) else set()
+    for path in paths:
+        if str(path) not in used:
+            path.unlink(missing_ok=True)
 
 
 def require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload]) -> None:
@@ -91,32 +156,17 @@ def require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload
         )
 
 
-def give_back(stores: Stores, upload: Upload) -> None:
-    """Remove the parts that an attempt left, which no table names, and make it pending again."""
-    _remove_parts(stores, upload)
-    stores.staging.release(upload)
-
-
-def _remove_parts(stores: Stores, upload: Upload) -> None:
-    for asset in COMMIT_ORDER:
-        table = table_of(asset, upload.name)
-        if stores.tables.committed(table, [upload.id]):
-            continue  # then these are the table's files
-        folder = stores.tables.data_folder(table)
-        for part in folder.glob(f"{upload.id}-*.parquet"):
-            part.unlink(missing_ok=True)
-
-
 def claim_pending(
-    stores: Stores, name: DatasetName, upload_ids: frozenset[str] | None, *, run_id: str
+    stores: Stores, name: DatasetName, upload_ids: frozenset[str] | None, lease: Lease
 ) -> list[Upload]:
     """Take the pending uploads of a dataset (or those of ``upload_ids``) for this process."""
-    claimed = []
-    for upload in list(stores.staging.uploads(State.PENDING, name=name)):
-        if upload_ids is None or upload.id in upload_ids:
-            mine = stores.staging.claim(upload, run_id=run_id)
-            claimed += [mine] if mine else []
-    return claimed
+    wanted = [
+        upload
+        for upload in stores.staging.uploads(State.PENDING, name=name)
+        if upload_ids is None or upload.id in upload_ids
+    ]
+    claimed = [stores.staging.claim(upload, token=lease.token) for upload in wanted]
+    return [upload for upload in claimed if upload]
 
 
 def finish(stores: Stores, prepared: Prepared) -> None:
@@ -124,9 +174,12 @@ def finish(stores: Stores, prepared: Prepared) -> None:
     if prepared.uploads:
         commit(stores, ledger_change(stores, prepared))
         stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
-    for item in prepared.uploads:
-        if item.upload.state is State.PROCESSING:
-            stores.staging.finish(item.upload)
+    claimed = [item for item in prepared.uploads if item.upload.state is State.PROCESSING]
+    for item in claimed:
+        item.keep_outcome()
+    if claimed:
+        drop_journal(claimed[0].upload)
+        stores.staging.finish([item.upload for item in claimed])
     if prepared.rebuilt:
         end_rebuild(stores, prepared.name)
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
 from lake_assets.contracts.fit import fit_rows
 from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
-from lake_assets.ingest.model import COMMIT_ORDER, Asset, DataFile, Outcome, PreparedUpload
+from lake_assets.ingest.model import DataFile, Outcome, PreparedUpload
+from lake_assets.ingest.parts import UploadRows
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
 from lake_assets.ingest.sorting import (
     Rows,
@@ -36,7 +35,6 @@ from lake_assets.intake.readers import read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, raw_spec
-from lake_assets.storage.tables import PartWriter
 
 IMAGE_BATCH_ROWS = 512
 """Rows per batch where rows have images: the pool gets its next ones before these are written."""
@@ -53,31 +51,28 @@ class Job:
     run_id: str
     now: datetime
     """Aware UTC; ``_ingested_at`` of all its rows."""
-    attempt: str
-    """Distinguishes the file names of this attempt's parts from those of others."""
     on_rows: OnRows = lambda rows: None
     """Called with the number of rows read so far, once per batch."""
 
 
-def prepare_upload(job: Job, upload: Upload) -> PreparedUpload:
-    """Write the parts of ``upload`` and return what is to be committed for it.
+def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload:
+    """Read ``upload`` into ``rows`` and return what became of it.
 
     Raises:
-        LakeError: when the upload as a whole cannot be used; its parts are removed again.
+        LakeError: when the upload as a whole cannot be used.
     """
     started = time.monotonic()
     files = upload.files()
-    with ExitStack() as stack:
-        preparation = _Preparation(job, upload, files, stack)
-        preparation.reject(refused_rows(upload))
-        fresh = preparation.skip_delivered(files)
-        for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
-            preparation.take(seen)
-        preparation.require_fit()
-        parts = preparation.close()
+    preparation = _Preparation(job, upload, files, rows)
+    preparation.reject(refused_rows(upload))
+    fresh = preparation.skip_delivered(files)
+    for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
+        preparation.take(seen)
+    preparation.require_fit()
+    rows.close()
     job.state.remember(preparation.own_columns, preparation.data_files())
     outcome = replace(preparation.outcome(files), seconds=round(time.monotonic() - started, 3))
-    return PreparedUpload(upload=upload, outcome=outcome, parts=parts)
+    return PreparedUpload(upload=upload, outcome=outcome)
 
 
 def _batches(job: Job, upload: Upload, files: tuple[StagedFile, ...]) -> Iterator[Batch]:
@@ -116,10 +111,10 @@ class _Counts:
 
 
 class _Preparation:
-    """The state of preparing one upload: three writers and the counts."""
+    """The state of preparing one upload: its rows and the counts."""
 
     def __init__(
-        self, job: Job, upload: Upload, files: tuple[StagedFile, ...], stack: ExitStack
+        self, job: Job, upload: Upload, files: tuple[StagedFile, ...], rows: UploadRows
     ) -> None:
         self._job = job
         self._upload = upload
@@ -131,17 +126,7 @@ class _Preparation:
         """Files that are in the upload under another name too."""
         self._files = {file.name: file for file in files if file.role == "data"}
         self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
-        self._writers = {asset: stack.enter_context(self._writer(asset)) for asset in COMMIT_ORDER}
-
-    def _writer(self, asset: Asset) -> PartWriter:
-        state, tables = self._job.state, self._job.state.stores.tables
-        stem = f"{self._upload.id}-{self._job.attempt}"
-        if asset == "raw":
-            folder, partition_by = tables.data_folder(self._name.table), state.partition_by
-        else:
-            spec = IMAGES if asset == "images" else QUARANTINE
-            folder, partition_by = tables.data_folder(spec.name), ()  # one dataset, one partition
-        return PartWriter(folder, stem=stem, partition_by=partition_by)
+        self._rows = rows
 
     # -- whole files
 
@@ -222,7 +207,7 @@ class _Preparation:
         for row in rejected:
             by_rule[row.rule] = by_rule.get(row.rule, 0) + 1
         rows = [quarantine_row(row, self._upload, self._job.now) for row in rejected]
-        self._writers["quarantine"].write(pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
+        self._rows.write("quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
 
     def _write_images(self, seen: SeenBatch) -> None:
         manifest = self._upload.manifest
@@ -233,7 +218,7 @@ class _Preparation:
         }
         rows = [image_row(stored, self._name) | of_upload for stored in seen.stored]
         if rows:
-            self._writers["images"].write(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+            self._rows.write("images", pa.Table.from_pylist(rows, schema=IMAGES.schema))
         self._counts.images_stored += len(seen.stored)
         self._counts.image_bytes_stored += sum(item.stored_byte_count for item in seen.stored)
 
@@ -255,7 +240,7 @@ class _Preparation:
             new = raw.filter(pa.array(is_new, pa.bool_()))
         self._counts.accepted += new.num_rows
         self._counts.duplicate += raw.num_rows - new.num_rows
-        self._writers["raw"].write(new)
+        self._rows.write("raw", new)
 
     # -- the end
 
@@ -265,10 +250,6 @@ class _Preparation:
         spec = raw_spec(self._name, state.contract, self.own_columns)
         if not state.is_empty:
             state.stores.tables.require_fit(spec)
-
-    def close(self) -> dict[Asset, tuple[Any, ...]]:
-        """Finish all parts and return them."""
-        return {asset: writer.close() for asset, writer in self._writers.items()}
 
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""

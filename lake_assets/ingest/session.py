@@ -1,50 +1,49 @@
-"""Bring one dataset up to date: lock, recover, claim, prepare, commit, finish.
+"""Bring one dataset up to date: lease, recover, claim, prepare, commit, finish.
 
-Invariants: one process at a time works on a dataset; an upload's journal is on disk before the
-first commit that it is part of, so after a crash its parts are either all committed or all
-removed; running any step again changes nothing.
+Invariants: only the holder of a dataset's lease changes what is stored of it; the journal of a
+group of uploads is on disk before the first commit that they are part of, so after a crash their
+parts are either all committed or all removed; running any step again changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ulid import ULID
+import pyarrow as pa
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import LakeError, RetryableError, StorageUnavailable
+from lake_assets.errors import LakeError, LeaseLost, RetryableError, StorageUnavailable
 from lake_assets.ingest.changes import changes_of, commit
 from lake_assets.ingest.model import (
     FailedUpload,
+    Group,
     Ingested,
     Prepared,
     PreparedUpload,
 )
+from lake_assets.ingest.parts import GroupParts, UploadRows
 from lake_assets.ingest.rebuild import begin_rebuild, rebuild_is_unfinished
 from lake_assets.ingest.recovery import (
     claim_pending,
     error_report,
     finish,
-    give_back,
     recover,
     require_archive,
 )
 from lake_assets.ingest.rows import Job, prepare_upload
-from lake_assets.ingest.state import open_state
+from lake_assets.ingest.state import DatasetState, open_state
 from lake_assets.intake.uploads import State, Upload
-from lake_assets.media.engines import open_engine
+from lake_assets.media.engines import Engine, open_engine
 from lake_assets.storage.files import storage_errors
-from lake_assets.storage.locks import exclusive_lock
 from lake_assets.storage.shards import sync_file_system
+from lake_assets.storage.tables import Lease
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
-_HEARTBEAT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,54 +88,62 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
     The caller commits each change and then calls ``finish``, inside the block.
     """
     name = request.name
-    lock = stores.layout.locks / f"{name.provider}.{name.dataset}.lock"
-    timeout_s = stores.settings.busy_timeout_s
-    with exclusive_lock(lock, timeout_s=timeout_s, what=str(name), on_wait=request.on_wait):
+    with stores.tables.leases.hold(
+        str(name),
+        wait_s=stores.settings.busy_timeout_s,
+        run_id=request.run_id,
+        on_wait=request.on_wait,
+    ) as lease:
         if request.rebuild or rebuild_is_unfinished(stores, name):
-            yield _prepare_rebuild(stores, replace(request, rebuild=True))
+            yield _prepare_rebuild(stores, replace(request, rebuild=True), lease)
         else:
-            yield _prepare(stores, request)
+            yield _prepare(stores, request, lease)
 
 
 # -- prepare
 
 
-def _prepare(stores: Stores, request: Request) -> Prepared:
-    recovered = recover(stores, request.name)
-    uploads = claim_pending(stores, request.name, request.upload_ids, run_id=request.run_id)
-    prepared, failures = _prepare_uploads(stores, request, uploads)
-    _make_durable(stores)
-    for item in prepared:
-        item.write_journal()
-    return _prepared(stores, request, prepared, failures, recovered)
+def _prepare(stores: Stores, request: Request, lease: Lease) -> Prepared:
+    recovered = recover(stores, request.name, lease)
+    uploads = claim_pending(stores, request.name, request.upload_ids, lease)
+    group, failures = _prepare_uploads(stores, request, uploads, lease)
+    if group:
+        _make_durable(stores)
+        stores.tables.leases.require(lease)
+        group.write_journal()
+    return _prepared(stores, request, lease, group, failures, recovered)
 
 
-def _prepare_rebuild(stores: Stores, request: Request) -> Prepared:
+def _prepare_rebuild(stores: Stores, request: Request, lease: Lease) -> Prepared:
     # What is pending first, by itself: so each upload is ever only ingested by its journal.
-    pending = _prepare(stores, replace(request, rebuild=False))
+    pending = _prepare(stores, replace(request, rebuild=False), lease)
     for change in pending.changes.values():
         commit(stores, change)
     finish(stores, pending)
     archived = list(stores.staging.uploads(State.DONE, name=request.name))
     require_archive(stores, request.name, archived)
-    prepared, failures = _prepare_uploads(stores, request, archived)
+    stores.tables.leases.renew(lease)  # tells the rebuild's parts from those of what was pending
+    group, failures = _prepare_uploads(stores, request, archived, lease)
     _make_durable(stores)
     # From here on a crash leaves some tables new and some old: whoever comes next begins it anew.
-    begin_rebuild(stores, request.name, [part for item in prepared for part in item.all_parts()])
-    return _prepared(stores, request, prepared, (*pending.failures, *failures), pending.recovered)
+    begin_rebuild(stores, request.name)
+    failures = (*pending.failures, *failures)
+    return _prepared(stores, request, lease, group, failures, pending.recovered)
 
 
 def _prepared(
     stores: Stores,
     request: Request,
-    uploads: Sequence[PreparedUpload],
+    lease: Lease,
+    group: Group | None,
     failures: Sequence[FailedUpload],
     recovered: Sequence[PreparedUpload],
 ) -> Prepared:
     return Prepared(
         name=request.name,
-        changes=changes_of(stores, request.name, uploads, rebuild=request.rebuild),
-        uploads=tuple(uploads),
+        lease=lease,
+        changes=changes_of(stores, request.name, group, lease=lease, rebuild=request.rebuild),
+        group=group,
         failures=tuple(failures),
         recovered=tuple(recovered),
         rebuilt=request.rebuild,
@@ -144,94 +151,132 @@ def _prepared(
 
 
 def _prepare_uploads(
-    stores: Stores, request: Request, uploads: Sequence[Upload]
-) -> tuple[list[PreparedUpload], list[FailedUpload]]:
-    """Prepare each upload; one that fails leaves the others alone."""
+    stores: Stores, request: Request, uploads: Sequence[Upload], lease: Lease
+) -> tuple[Group | None, tuple[FailedUpload, ...]]:
+    """Prepare uploads as one group; one that fails leaves the others alone."""
     if not uploads:
-        return [], []
+        return None, ()
     contract = stores.registry().contract(request.name)
-    prepared: list[PreparedUpload] = []
-    failures: list[FailedUpload] = []
     with (
         open_state(stores, request.name, contract, is_empty=request.rebuild) as state,
         open_engine(stores.settings.workers) as engine,
     ):
-        progress = _Progress(stores, request)
-        for upload in uploads:
-            job = Job(
-                state=state,
-                engine=engine,
-                run_id=request.run_id,
-                now=datetime.now(tz=UTC),
-                attempt=str(ULID()),
-                on_rows=progress.of(upload),
-            )
-            result = _try_upload(job, upload, stores, rebuild=request.rebuild)
-            if isinstance(result, FailedUpload):
-                failures.append(result)
-            else:
-                prepared.append(result)
-    return prepared, failures
+        group = _OpenGroup(stores, request, lease, state, engine)
+        try:
+            return group.prepare(uploads)
+        except LeaseLost:  # the uploads are another process's by now
+            raise
+        except (LakeError, OSError, pa.ArrowException) as error:
+            return None, group.give_up(error)
+        except BaseException:  # interrupted: the next run begins them again
+            group.release(uploads)
+            raise
 
 
-def _try_upload(
-    job: Job, upload: Upload, stores: Stores, *, rebuild: bool
-) -> PreparedUpload | FailedUpload:
-    """The error boundary of one upload."""
-    try:
-        return prepare_upload(job, upload)
-    except Exception as error:
-        job.state.forget(upload.id)
-        # What is read is the lake's own by now: a disk that is full, away or out of file handles.
-        is_away = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        known = _as_unavailable(error) if is_away else error
-        if rebuild:  # the old rows stay: a rebuild is all or nothing
-            raise known from error
-        return _set_aside(stores, upload, known)
-    except BaseException:  # interrupted: the next run begins it again
-        if not rebuild:  # then the upload is in the tables, with parts that begin like these
-            give_back(stores, upload)
-        raise
+class _OpenGroup:
+    """A group whose uploads are being prepared, one after the other."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        request: Request,
+        lease: Lease,
+        state: DatasetState,
+        engine: Engine,
+    ) -> None:
+        self._stores = stores
+        self._request = request
+        self._lease = lease
+        self._state = state
+        self._engine = engine
+        self._rows_before = 0
+        self._prepared: list[PreparedUpload] = []
+        self._failures: list[FailedUpload] = []
+
+    def prepare(self, uploads: Sequence[Upload]) -> tuple[Group | None, tuple[FailedUpload, ...]]:
+        """Return the group of those uploads that can be used, and what is not in it."""
+        with GroupParts(
+            self._stores.tables,
+            self._request.name,
+            token=self._lease.token,
+            partition_by=self._state.partition_by,
+        ) as parts:
+            for upload in uploads:
+                self._add(upload, parts)
+            if not self._prepared:
+                return None, tuple(self._failures)
+            group = Group(uploads=tuple(self._prepared), parts=parts.close())
+            return group, tuple(self._failures)
+
+    def give_up(self, error: Exception) -> tuple[FailedUpload, ...]:
+        """Set all uploads aside: their rows share files, and one could not be written."""
+        if self._request.rebuild or not self._prepared:
+            raise error
+        known = _as_known(error)
+        late = tuple(_set_aside(self._stores, item.upload, known) for item in self._prepared)
+        return (*self._failures, *late)
+
+    def release(self, uploads: Sequence[Upload]) -> None:
+        """Make uploads pending again; those of a rebuild were done and stay so."""
+        for upload in uploads if not self._request.rebuild else ():
+            self._stores.staging.release(upload)
+
+    def _add(self, upload: Upload, parts: GroupParts) -> None:
+        """Prepare one upload, and set it aside if it cannot be used."""
+        job = Job(
+            state=self._state,
+            engine=self._engine,
+            run_id=self._request.run_id,
+            now=datetime.now(tz=UTC),
+            on_rows=self._counter(upload),
+        )
+        try:
+            with UploadRows(parts, upload.id) as rows:
+                prepared = prepare_upload(job, upload, rows)
+        except Exception as error:  # the boundary of one upload
+            # One that another process took over is no longer ours to set aside.
+            self._stores.tables.leases.require(self._lease)
+            self._state.forget(upload.id)
+            known = _as_known(error)
+            if self._request.rebuild:  # the old rows stay: a rebuild is all or nothing
+                raise known from error
+            self._failures.append(_set_aside(self._stores, upload, known))
+            return
+        self._prepared.append(prepared)
+        parts.take(rows)
+
+    def _counter(self, upload: Upload) -> Callable[[int], None]:
+        before = self._rows_before
+        self._lease.upload_id, self._lease.rows_read = upload.id, 0
+
+        def on_rows(rows: int) -> None:
+            self._rows_before = before + rows
+            self._lease.rows_read = rows
+            self._request.on_rows(self._rows_before)
+
+        return on_rows
 
 
 def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload:
     message = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
     will_retry = isinstance(error, RetryableError)
     if will_retry:
-        give_back(stores, upload)
+        stores.staging.release(upload)
     else:
         stores.staging.fail(upload, error_report(error, message))
     _log.error("upload %s of %s: %s", upload.id, upload.name, message)
     return FailedUpload(upload_id=upload.id, message=message, will_retry=will_retry)
 
 
-def _as_unavailable(error: Exception) -> StorageUnavailable:
-    return StorageUnavailable(
+def _as_known(error: Exception) -> Exception:
+    """Return what an error of the system means for what is the lake's own by now."""
+    if not isinstance(error, OSError) or isinstance(error, FileNotFoundError):
+        return error
+    known = StorageUnavailable(
         f"the lake's disk cannot be used: {error}. Free space on it, or mend that, and try again"
     )
-
-
-class _Progress:
-    """Adds up rows over uploads, and keeps each upload's lease fresh."""
-
-    def __init__(self, stores: Stores, request: Request) -> None:
-        self._stores = stores
-        self._request = request
-        self._done = 0
-        self._beaten_at = 0.0
-
-    def of(self, upload: Upload) -> Callable[[int], None]:
-        before = self._done
-
-        def on_rows(rows: int) -> None:
-            self._done = before + rows
-            self._request.on_rows(self._done)
-            now = time.monotonic()
-            if upload.state is State.PROCESSING and now - self._beaten_at >= _HEARTBEAT_S:
-                self._beaten_at = now
-                self._stores.staging.report_progress(upload, run_id=self._request.run_id, rows=rows)
-
-        return on_rows
+    known.__cause__ = error
+    return known
 
 
 def _make_durable(stores: Stores) -> None:

@@ -17,10 +17,10 @@ from lake_assets.contracts.registry import (
 )
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import Collected, collect
-from lake_assets.intake.leases import created_by
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import ReadOptions
 from lake_assets.intake.uploads import Staging, Upload
+from lake_assets.storage.processes import created_by
 
 OnFiles = Callable[[int, int], None]
 """Called with (files, bytes) copied so far."""

@@ -7,6 +7,10 @@
 Invariants: an upload is in exactly one state; it changes state by one rename, so of two processes
 that want the same step one gets it; nobody sees half a delivery, because only whole ones leave
 ``incoming``.
+
+A claimed upload's folder carries the token of its claimer's lease: ``processing/<id>.<token>``.
+Whoever takes a dataset over renames the folders to its own token, and a process that was frozen
+meanwhile finds nothing at the paths that it knows.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +28,6 @@ from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
-from lake_assets.intake.leases import is_dead, signature
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -35,7 +38,13 @@ from lake_assets.intake.manifest import (
     parse_manifest,
 )
 from lake_assets.intake.model import StagedFile
-from lake_assets.storage.files import fsync_folder, move_atomically, remove_tree, write_atomically
+from lake_assets.storage.files import (
+    fsync_folder,
+    move_atomically,
+    remove_tree,
+    write_atomically,
+)
+from lake_assets.storage.processes import is_dead, signature
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
@@ -93,9 +102,11 @@ class Upload:
         """Return why it failed, or None."""
         return _read_json(self.folder / ERROR_FILE)
 
-    def lease(self) -> dict[str, Any] | None:
-        """Return who is working on it and how far they are, or None."""
-        return _read_json(self.folder / LEASE_FILE)
+    @property
+    def token(self) -> int | None:
+        """Token of the lease under which it was claimed; None: it is not claimed."""
+        suffix = self.folder.name.partition(".")[2]
+        return int(suffix) if suffix.isdecimal() else None
 
 
 class Staging:
@@ -172,13 +183,18 @@ class Staging:
         """
         # Twice: an upload that moves on while we look is in neither place for us.
         for state in (*State, *State):
-            upload = self._load(self._root / state / _checked(upload_id), state)
-            if upload:
-                return upload
+            for folder in self._folders_of(_checked(upload_id), state):
+                upload = self._load(folder, state)
+                if upload:
+                    return upload
         raise UnknownUpload(
             f"no upload {upload_id!r}; `lake process list` shows those there are",
             upload_id=upload_id,
         )
+
+    def _folders_of(self, upload_id: str, state: State) -> Iterable[Path]:
+        place = self._root / state
+        return place.glob(f"{upload_id}.*") if state is State.PROCESSING else (place / upload_id,)
 
     def _load_or_warn(self, folder: Path, state: State) -> Upload | None:
         try:
@@ -195,40 +211,30 @@ class Staging:
         manifest = parse_manifest(text, where=str(folder / MANIFEST_FILE))
         return Upload(manifest=manifest, state=state, folder=folder)
 
-    def abandoned(self) -> tuple[Upload, ...]:
-        """Return claimed uploads whose process is known to have died on this host."""
-        return tuple(
-            upload for upload in self.uploads(State.PROCESSING) if _is_left_alone(upload.folder)
-        )
-
     # -- moving on
 
-    def claim(self, upload: Upload, *, run_id: str) -> Upload | None:
-        """Take a pending upload for this process; None: another was faster."""
-        claimed = self._move(upload, State.PROCESSING)
-        if claimed:
-            self.report_progress(claimed, run_id=run_id, rows=0)
-        return claimed
+    def claim(self, upload: Upload, *, token: int) -> Upload | None:
+        """Take a pending upload under a lease, or over from an older one; None: it is gone.
 
-    def report_progress(self, upload: Upload, *, run_id: str, rows: int) -> None:
-        """Say who works on a claimed upload and how far they are; ``process status`` shows it."""
-        lease = {**signature(), "run_id": run_id, "rows_read": rows}
-        _write_json(upload.folder / LEASE_FILE, lease)
+        Not on disk yet: if the machine loses power, the upload may be pending again.
+        """
+        return self._move(upload, State.PROCESSING, token=token, is_durable=False)
 
-    def finish(self, upload: Upload) -> Upload | None:
-        """Mark a claimed upload as done."""
-        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
-        return self._move(upload, State.DONE)
+    def finish(self, uploads: Sequence[Upload]) -> None:
+        """Mark claimed uploads as done; has reached the disk when this returns."""
+        for upload in uploads:
+            self._move(upload, State.DONE, is_durable=False)
+        if uploads:
+            fsync_folder(self._root / State.DONE)
+            fsync_folder(self._root / State.PROCESSING)
 
     def fail(self, upload: Upload, error: dict[str, Any]) -> Upload | None:
         """Mark a claimed upload as failed, with the reason."""
         _write_json(upload.folder / ERROR_FILE, error)
-        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
         return self._move(upload, State.FAILED)
 
     def release(self, upload: Upload) -> Upload | None:
         """Give a claimed upload back, to be ingested again from its start."""
-        (upload.folder / LEASE_FILE).unlink(missing_ok=True)
         return self._move(upload, State.PENDING)
 
     def retry(self, upload_id: str) -> Upload:
@@ -259,9 +265,12 @@ class Staging:
         (moved.folder / ERROR_FILE).unlink(missing_ok=True)
         return moved
 
-    def _move(self, upload: Upload, state: State) -> Upload | None:
-        target = self._root / state / upload.id
-        if not move_atomically(upload.folder, target):
+    def _move(
+        self, upload: Upload, state: State, *, token: int | None = None, is_durable: bool = True
+    ) -> Upload | None:
+        name = upload.id if token is None else f"{upload.id}.{token}"
+        target = self._root / state / name
+        if not move_atomically(upload.folder, target, is_durable=is_durable):
             return None
         return Upload(manifest=upload.manifest, state=state, folder=target)
 

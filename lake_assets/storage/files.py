@@ -152,11 +152,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def move_atomically(source: Path, target: Path) -> bool:
+def move_atomically(source: Path, target: Path, *, is_durable: bool = True) -> bool:
     """Rename a folder; return False if it is gone, because another process was faster.
 
-    Exactly one of several callers that move the same folder gets True. It has reached the disk
-    when this returns.
+    Exactly one of several callers that move the same folder gets True.
+
+    Args:
+        is_durable: Return only once the new name has reached the disk.
 
     Raises:
         AlreadyExists: There is a target, and the source still is where it was.
@@ -175,7 +177,7 @@ def move_atomically(source: Path, target: Path) -> bool:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             return _lost(source, target)
-    for folder in dict.fromkeys((target.parent, source.parent)):
+    for folder in dict.fromkeys((target.parent, source.parent)) if is_durable else ():
         fsync_folder(folder)
     return True
 

@@ -35,7 +35,7 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     key = str(ULID())
     with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
         parts.write(rows)
-        delivery = Delivery(key=key, parts=parts.close())
+        delivery = Delivery(keys=(key,), parts=parts.close())
     done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
     for pair in pairs:
         stores.stale.remove(DatasetName(**pair))

@@ -56,7 +56,7 @@ def rewrite(lake, table, change, where=None):
     spec = TableSpec(name=table, schema=rows.schema, partition_by=tables.partition_by(table))
     with tables.part_writer(spec, stem="tampered") as parts:
         parts.write(rows)
-        new = Delivery(key="tampered", parts=parts.close())
+        new = Delivery(keys=("tampered",), parts=parts.close())
     tables.replace(spec, [new], where=None if where is None else [where])
 
 

@@ -27,7 +27,7 @@ def add(tables, name, rows, key, **more):
     table = TableSpec(name=name, schema=rows.schema, **more)
     with tables.part_writer(table, stem=key) as parts:
         parts.write(rows)
-        tables.append_once(table, [Delivery(key=key, parts=parts.close())])
+        tables.append_once(table, [Delivery(keys=(key,), parts=parts.close())])
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_column_may_have_any_name(tables, sql, name):
 
 def test_an_empty_table_has_its_columns(tables, sql):
     table = TableSpec(name="p.d", schema=pa.schema([("a", LONG), ("s", pa.struct([("x", TEXT)]))]))
-    tables.append_once(table, [Delivery(key="u1", parts=())])
+    tables.append_once(table, [Delivery(keys=("u1",), parts=())])
     found = sql.query("SELECT * FROM p.d")
     assert (found.columns, found.fetchall()) == (["a", "s"], [])
 

@@ -11,11 +11,11 @@ from threading import Barrier
 import pytest
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
-from lake_assets.intake.leases import is_dead, signature
+from lake_assets.errors import InvalidManifest, InvalidRequest, StorageUnavailable, UnknownUpload
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import StagedFile
 from lake_assets.intake.uploads import Staging, State
+from lake_assets.storage.processes import is_dead, signature
 
 NAME, OTHER = DatasetName("icdar", "sroie"), DatasetName("icdar", "funsd")
 FILE = StagedFile(name="a.csv", byte_count=2, sha256="0" * 64, role="data")
@@ -58,7 +58,7 @@ def test_a_published_upload_is_pending_and_complete(staging):
     assert upload.state is State.PENDING
     assert upload.files() == (FILE,)
     assert (upload.files_folder / "a.csv").read_bytes() == b"a\n"
-    assert upload.lease() is None
+    assert upload.token is None
     assert staging.find(upload.id) == upload
 
 
@@ -75,29 +75,42 @@ def test_a_delivery_that_is_given_up_leaves_nothing(staging, tmp_path):
 
 
 def test_the_way_of_a_good_upload(staging):
-    claimed = staging.claim(publish(staging), run_id="r")
-    assert (claimed.state, claimed.lease()["run_id"]) == (State.PROCESSING, "r")
-    done = staging.finish(claimed)
-    assert (done.state, done.lease(), states(staging)) == (State.DONE, None, [State.DONE])
+    claimed = staging.claim(publish(staging), token=7)
+    assert (claimed.state, claimed.token) == (State.PROCESSING, 7)
+    assert staging.find(claimed.id) == claimed
+    staging.finish([claimed])
+    done = staging.find(claimed.id)
+    assert (done.state, done.token, states(staging)) == (State.DONE, None, [State.DONE])
+
+
+def test_whoever_lost_an_upload_to_another_can_do_nothing_with_it(staging):
+    lost = staging.claim(publish(staging), token=7)
+    taken = staging.claim(lost, token=8)
+    assert staging.release(lost) is None
+    staging.finish([lost])
+    with pytest.raises(StorageUnavailable):
+        staging.fail(lost, {"message": "x"})
+    assert staging.find(lost.id) == taken
+    assert taken.token == 8
 
 
 def test_the_way_of_a_bad_upload(staging):
-    failed = staging.fail(staging.claim(publish(staging), run_id=""), {"message": "é"})
-    assert (failed.state, failed.error(), failed.lease()) == (State.FAILED, {"message": "é"}, None)
+    failed = staging.fail(staging.claim(publish(staging), token=7), {"message": "é"})
+    assert (failed.state, failed.error()) == (State.FAILED, {"message": "é"})
     again = staging.retry(failed.id)
     assert (again.state, again.error()) == (State.PENDING, None)
 
 
 def test_a_claimed_upload_can_be_given_back(staging):
     upload = publish(staging)
-    assert staging.release(staging.claim(upload, run_id="")).folder == upload.folder
+    assert staging.release(staging.claim(upload, token=7)).folder == upload.folder
 
 
 @pytest.mark.parametrize("from_failed", [False, True], ids=["pending", "failed"])
 def test_an_upload_can_be_cancelled_and_retried(staging, from_failed):
     upload = publish(staging)
     if from_failed:
-        staging.fail(staging.claim(upload, run_id=""), {"message": "x"})
+        staging.fail(staging.claim(upload, token=7), {"message": "x"})
     assert staging.cancel(upload.id).state is State.CANCELLED
     assert staging.retry(upload.id).state is State.PENDING
 
@@ -106,9 +119,9 @@ def move_to(staging, upload, state):
     if state is State.CANCELLED:
         staging.cancel(upload.id)
     elif state is not State.PENDING:
-        claimed = staging.claim(upload, run_id="")
+        claimed = staging.claim(upload, token=7)
         if state is State.DONE:
-            staging.finish(claimed)
+            staging.finish([claimed])
         elif state is State.FAILED:
             staging.fail(claimed, {"message": "x"})
 
@@ -137,7 +150,7 @@ def test_one_of_many_threads_gets_an_upload(staging):
 
     def claim(_):
         barrier.wait()
-        return staging.claim(upload, run_id="")
+        return staging.claim(upload, token=7)
 
     with ThreadPoolExecutor(8) as pool:
         won = [claimed for claimed in pool.map(claim, range(8)) if claimed]
@@ -151,7 +164,7 @@ def test_claiming_and_cancelling_at_once_leaves_one_winner(staging):
 
         def claim(upload=upload, barrier=barrier):
             barrier.wait()
-            return staging.claim(upload, run_id="")
+            return staging.claim(upload, token=7)
 
         def cancel(upload=upload, barrier=barrier):
             barrier.wait()
@@ -173,12 +186,12 @@ staging = Staging(Path(sys.argv[1]))
 upload = next(staging.uploads(State.PENDING))
 print("ready", flush=True)
 sys.stdin.readline()
-print("won" if staging.claim(upload, run_id="") else "lost", flush=True)
+print("won" if staging.claim(upload, token=7) else "lost", flush=True)
 sys.stdin.readline()
 """
 
 
-def test_one_of_two_processes_gets_an_upload_and_its_death_is_noticed(staging, tmp_path):
+def test_one_of_two_processes_gets_an_upload(staging, tmp_path):
     publish(staging)
     command = [sys.executable, "-c", CLAIMER, str(tmp_path / "staging")]
     claimers = [
@@ -191,11 +204,9 @@ def test_one_of_two_processes_gets_an_upload_and_its_death_is_noticed(staging, t
         claimer.stdin.write("\n")
         claimer.stdin.flush()
     assert sorted(claimer.stdout.readline() for claimer in claimers) == ["lost\n", "won\n"]
-    assert staging.abandoned() == ()
     for claimer in claimers:
         claimer.kill()
         claimer.communicate()
-    assert [upload.state for upload in staging.abandoned()] == [State.PROCESSING]
 
 
 def lease_of_the_dead():
@@ -224,7 +235,7 @@ def test_a_pid_that_is_used_again_is_another_process():
 
 def test_uploads_come_by_state_and_name_oldest_first(staging):
     first, other, second = publish(staging), publish(staging, OTHER), publish(staging)
-    staging.claim(second, run_id="")
+    staging.claim(second, token=7)
     assert [upload.id for upload in staging.uploads(State.PENDING)] == [first.id, other.id]
     assert [upload.id for upload in staging.uploads(name=NAME)] == [first.id, second.id]
     assert list(staging.uploads(State.DONE)) == []

@@ -32,10 +32,10 @@ ONE = spec([("a", LONG)])
 
 def deliver(tables, table, key, rows):
     if rows is None:
-        return Delivery(key=key, parts=())
+        return Delivery(keys=(key,), parts=())
     with tables.part_writer(table, stem=key) as parts:
         parts.write(rows if isinstance(rows, pa.Table) else pa.table(rows, schema=table.schema))
-        return Delivery(key=key, parts=parts.close())
+        return Delivery(keys=(key,), parts=parts.close())
 
 
 def append(tables, table, key, rows):
@@ -94,7 +94,7 @@ for n in range(4):
     key = f"{me}-{n}"
     with tables.part_writer(table, stem=key) as parts:
         parts.write(pa.table({"a": [n], f"own_{me}": [n]}))
-        tables.append_once(table, [Delivery(key=key, parts=parts.close())])
+        tables.append_once(table, [Delivery(keys=(key,), parts=parts.close())])
 tables.close()
 """
 

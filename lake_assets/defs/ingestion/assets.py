@@ -90,7 +90,7 @@ def ingest_dataset(
         for item in prepared:
             _describe(context, lake, item)
         for asset in COMMIT_ORDER:
-            changes = [item.changes[asset] for item in prepared if item.changes]
+            changes = [item.changes[asset] for item in prepared if asset in item.changes]
             yield dg.Output(changes, output_name=asset)
         # Each output was committed at its yield.
         for item in prepared:
@@ -125,14 +125,14 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
     }
     for asset, (table, where) in places.items():
         change = prepared.changes.get(asset)
-        parts = [part for item in prepared.uploads for part in item.parts[asset]]
+        parts = prepared.parts(asset)
         metadata = pictures.counts_metadata(prepared)
         sample = pictures.row_sample(stores, table, parts, where)
         metadata["row sample"] = dg.MetadataValue.md(sample)
         if asset == "quarantine":
             metadata |= pictures.rejected_metadata(prepared)
         else:
-            images = [part for item in prepared.uploads for part in item.parts["images"]]
+            images = prepared.parts("images")
             metadata |= pictures.contact_sheet_metadata(stores, name, images)
         columns = change.spec.schema if change else None
         metadata |= pictures.table_metadata(stores, table, columns) | uploads

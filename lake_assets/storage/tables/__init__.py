@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lake_assets.storage.tables.leases import Lease, LeaseFacts, Leases
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -17,6 +18,9 @@ __all__ = [
     "Commit",
     "Delivery",
     "IcebergTables",
+    "Lease",
+    "LeaseFacts",
+    "Leases",
     "Part",
     "PartWriter",
     "TableFacts",

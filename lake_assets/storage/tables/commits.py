@@ -24,7 +24,13 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, O
 from pyiceberg.table import Table, Transaction
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
+from lake_assets.errors import (
+    CommitConflict,
+    FatalError,
+    SchemaMismatch,
+    StorageUnavailable,
+    UnknownOutcome,
+)
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 
 KEYS_PROPERTY = "lake.upload-ids"
@@ -36,13 +42,13 @@ _LOST_RACE = (
     TableAlreadyExistsError,
     NamespaceAlreadyExistsError,
     IntegrityError,  # another process made the same namespace between our look and our insert
-    OperationalError,
 )
+_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
     """Add all parts of ``deliveries``, with their keys in the snapshot's summary."""
-    keys = ",".join(item.key for item in deliveries)
+    keys = ",".join(key for item in deliveries for key in item.keys)
     paths = [part.path for item in deliveries for part in item.parts]
     # A delivery without rows still leaves its key: it must not be taken for one that never came.
     # The check for duplicate files would read every manifest; the keys make it needless.
@@ -107,6 +113,25 @@ def _without_required(schema: Any) -> Any:
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
+def unseen(deliveries: Sequence[Delivery], known: frozenset[str]) -> list[Delivery]:
+    """Return the deliveries of which no key is known.
+
+    Raises:
+        FatalError: if only some keys of one are known; to add its parts or not would both be wrong.
+    """
+    for item in deliveries:
+        some = known.intersection(item.keys)
+        if some and len(some) < len(item.keys):
+            missing = sorted(set(item.keys) - some)
+            raise FatalError(
+                f"{len(some)} of {len(item.keys)} uploads that were prepared together are in "
+                f"their table and {len(missing)} are not: {', '.join(missing[:5])}. Run "
+                "`lake verify`, and tell the maintainers",
+                missing=missing,
+            )
+    return [item for item in deliveries if not known.issuperset(item.keys)]
+
+
 def keys_in(table: Table) -> frozenset[str]:
     """Return the keys of all deliveries that the table's snapshots brought."""
     found: set[str] = set()
@@ -153,6 +178,12 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
             return attempt()
         except _LOST_RACE as error:
             last: Exception = error
+        except OperationalError as error:
+            if not any(said in str(error.orig) for said in _BUSY):
+                raise StorageUnavailable(
+                    f"the catalog cannot be used: {error.orig}. Try again once that is mended"
+                ) from error
+            last = error
         except CommitStateUnknownException as error:
             last = error
             if looks_up:

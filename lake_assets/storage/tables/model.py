@@ -44,10 +44,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The parts that one upload brings to one table; ``key`` makes its commit repeatable."""
+    """Parts that come into one table together, or not at all."""
 
-    key: str
-    """The upload's id. A table takes in each key once."""
+    keys: tuple[str, ...]
+    """Ids of the uploads whose rows they hold. A table takes in each key once, so a commit that is
+    repeated changes nothing."""
     parts: tuple[Part, ...]
 
 

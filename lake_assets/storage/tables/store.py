@@ -12,18 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchTableError,
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.transforms import parse_transform
-from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
 from lake_assets.errors import SchemaMismatch, UnknownTable
 from lake_assets.storage.tables.arrow_types import plain_schema
+from lake_assets.storage.tables.catalog import LakeCatalog
 from lake_assets.storage.tables.commits import (
     add_parts,
     any_of,
@@ -33,7 +32,9 @@ from lake_assets.storage.tables.commits import (
     overwrite,
     require_distinct_paths,
     retried,
+    unseen,
 )
+from lake_assets.storage.tables.leases import Lease, Leases
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -43,6 +44,16 @@ from lake_assets.storage.tables.model import (
 )
 from lake_assets.storage.tables.parts import PartWriter
 
+_PROPERTIES = {
+    "format-version": "2",
+    # A commit adds a manifest; from a hundred on they are merged, so planning a scan does not
+    # become dearer for ever.
+    "commit.manifest-merge.enabled": "true",
+    # A commit writes the metadata anew. `lake repair` can go back to one of the last twenty.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
 
 class IcebergTables:
     """Tables below one folder, named by a SQLite catalog.
@@ -50,22 +61,27 @@ class IcebergTables:
     Args:
         warehouse: Folder of the tables; each lies in ``<namespace>/<table>``.
         catalog_file: SQLite file; made when missing.
+        lease_timeout_s: See ``Leases``.
     """
 
-    def __init__(self, warehouse: Path, catalog_file: Path) -> None:
+    def __init__(
+        self, warehouse: Path, catalog_file: Path, *, lease_timeout_s: float = 60.0
+    ) -> None:
         self._warehouse = warehouse
         self._catalog_file = catalog_file
+        self._lease_timeout_s = lease_timeout_s
 
     @cached_property
-    def _catalog(self) -> SqlCatalog:
-        # A writer holds SQLite's lock for milliseconds; 30 s outlast any queue of them.
-        url = URL.create("sqlite", database=str(self._catalog_file), query={"timeout": "30"})
-        # Rendered, not formatted: a folder may have "?" or "%" in its name.
-        uri = url.render_as_string(hide_password=False)
+    def _catalog(self) -> LakeCatalog:
         try:
-            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+            return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
-            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+            return LakeCatalog(self._warehouse, self._catalog_file)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Who works on which dataset; kept next to the tables' pointers."""
+        return Leases(lambda: self._catalog.engine, timeout_s=self._lease_timeout_s)
 
     def close(self) -> None:
         """Close the catalog's connections."""
@@ -194,13 +210,19 @@ class IcebergTables:
         if table is not None:
             grow(table.transaction(), spec)  # a transaction that is never committed
 
-    def append_once(self, spec: TableSpec, deliveries: Sequence[Delivery]) -> Commit:
+    def append_once(
+        self, spec: TableSpec, deliveries: Sequence[Delivery], *, lease: Lease | None = None
+    ) -> Commit:
         """Add all deliveries that the table lacks, in one commit; make or grow the table first.
 
-        A delivery whose key the table has is skipped, so repeating a call changes nothing.
+        A delivery whose keys the table has is skipped, so repeating a call changes nothing.
+
+        Args:
+            lease: Commit only while this is held.
 
         Raises:
             CommitConflict: when other writers won the race too often.
+            LeaseLost: and nothing is changed.
             SchemaMismatch: when the parts cannot be columns of the table.
             UnknownOutcome: when it could not be found out whether the commit happened.
         """
@@ -208,17 +230,13 @@ class IcebergTables:
         def attempt() -> Commit:
             table = self._find(spec.name)
             known = keys_in(table) if table else frozenset()
-            wanted = [item for item in deliveries if item.key not in known]
+            wanted = unseen(deliveries, known)
             snapshot_id = self._append(table, spec, wanted) if wanted else None
-            return Commit(
-                table=spec.name,
-                keys=tuple(item.key for item in wanted),
-                skipped=tuple(item.key for item in deliveries if item.key in known),
-                rows=sum(part.rows for item in wanted for part in item.parts),
-                snapshot_id=snapshot_id,
-            )
+            skipped = [item for item in deliveries if item not in wanted]
+            return _commit(spec, wanted, snapshot_id, skipped=skipped)
 
-        return retried(attempt, spec.name, looks_up=True)
+        with self._catalog.fenced(lease):
+            return retried(attempt, spec.name, looks_up=True)
 
     def replace(
         self,
@@ -226,11 +244,13 @@ class IcebergTables:
         deliveries: Sequence[Delivery],
         *,
         where: Sequence[dict[str, str]] | None = None,
+        lease: Lease | None = None,
     ) -> Commit:
         """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
 
         Args:
             where: Rows to go: any of these column → value sets; None: all rows.
+            lease: Commit only while this is held.
         """
 
         def attempt() -> Commit:
@@ -240,15 +260,10 @@ class IcebergTables:
             else:
                 overwrite(table, spec, deliveries, any_of(where))
                 snapshot_id = _current_snapshot_id(table)
-            return Commit(
-                table=spec.name,
-                keys=tuple(item.key for item in deliveries),
-                skipped=(),
-                rows=sum(part.rows for item in deliveries for part in item.parts),
-                snapshot_id=snapshot_id,
-            )
+            return _commit(spec, deliveries, snapshot_id)
 
-        return retried(attempt, spec.name)
+        with self._catalog.fenced(lease):
+            return retried(attempt, spec.name)
 
     # -- inside
 
@@ -279,9 +294,8 @@ class IcebergTables:
         else:
             transaction = table.transaction()
             grow(transaction, spec)
-        with transaction:
-            add_parts(transaction, deliveries)
-        return _current_snapshot_id(self._require(spec.name))
+        add_parts(transaction, deliveries)
+        return _current_snapshot_id(transaction.commit_transaction())
 
     def _create(self, spec: TableSpec) -> Transaction:
         self._catalog.create_namespace_if_not_exists(spec.name.partition(".")[0])
@@ -289,7 +303,7 @@ class IcebergTables:
             spec.name,
             spec.schema,
             location=str(self._location(spec.name)),
-            properties={"comment": spec.description, "format-version": "2"},
+            properties={**_PROPERTIES, "comment": spec.description},
         )
         if spec.partition_by:
             with transaction.update_spec() as update:
@@ -297,6 +311,22 @@ class IcebergTables:
                     name = partition_field_name(transform, column)
                     update.add_field(column, parse_transform(transform), name)
         return transaction
+
+
+def _commit(
+    spec: TableSpec,
+    deliveries: Sequence[Delivery],
+    snapshot_id: int | None,
+    *,
+    skipped: Sequence[Delivery] = (),
+) -> Commit:
+    return Commit(
+        table=spec.name,
+        keys=tuple(key for item in deliveries for key in item.keys),
+        skipped=tuple(key for item in skipped for key in item.keys),
+        rows=sum(part.rows for item in deliveries for part in item.parts),
+        snapshot_id=snapshot_id,
+    )
 
 
 def _can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:

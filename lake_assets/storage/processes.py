@@ -1,4 +1,4 @@
-"""Who works on an upload: a signature that tells one process from all others.
+"""Which process did something: a signature that tells one process from all others.
 
 A pid alone may be used again after its process ended, so the time when it began belongs to it.
 """

@@ -1,0 +1,165 @@
+"""Where the rows of a group of uploads go: into parts, few of them, whatever the uploads' sizes.
+
+The rows of a small upload wait in memory until it is read to its end; then they join those of
+other small uploads in a shared part. A thousand uploads of ten rows so make one file, not a
+thousand. A large upload writes parts of its own. Invariant: nothing of an upload that fails stays
+in any part.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.ingest.model import COMMIT_ORDER, Asset
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE
+from lake_assets.storage.tables import IcebergTables, Part, PartWriter
+
+SMALL_BYTES = 8 * 2**20
+"""An upload with more rows than fit here, in Arrow's memory, gets parts of its own."""
+_SHARED_BYTES = 64 * 2**20
+
+
+def part_stem(name: DatasetName, token: int) -> str:
+    """Return how the file names of all parts begin that were written under a lease's token.
+
+    So those of a process that died can be told from all others.
+    """
+    return f"{name.provider}.{name.dataset}-{token}-"
+
+
+class GroupParts:
+    """The parts of one group.
+
+    Args:
+        name: The dataset.
+        token: Of the lease under which they are written.
+        partition_by: (transform, column) pairs of the dataset's own table.
+    """
+
+    def __init__(
+        self,
+        tables: IcebergTables,
+        name: DatasetName,
+        *,
+        token: int,
+        partition_by: tuple[tuple[str, str], ...],
+    ) -> None:
+        self._tables = tables
+        self._name = name
+        self._stem = part_stem(name, token)
+        self._partition_by = partition_by
+        self._stack = ExitStack()
+        self._shared: dict[Asset, PartWriter] = {}
+        self._waiting: dict[Asset, list[Any]] = {asset: [] for asset in COMMIT_ORDER}
+        self._waiting_bytes = 0
+        self._parts: dict[Asset, list[Part]] = {asset: [] for asset in COMMIT_ORDER}
+
+    def writer(self, asset: Asset, stem: str) -> PartWriter:
+        """Return a writer of parts of ``asset``'s table."""
+        if asset == "raw":
+            folder, partition_by = self._tables.data_folder(self._name.table), self._partition_by
+        else:
+            spec = IMAGES if asset == "images" else QUARANTINE
+            folder, partition_by = self._tables.data_folder(spec.name), ()  # one dataset, one part
+        return PartWriter(folder, stem=f"{self._stem}{stem}", partition_by=partition_by)
+
+    def take(self, rows: UploadRows) -> None:
+        """Take in what an upload came to, which was read to its end."""
+        for asset in COMMIT_ORDER:
+            self._parts[asset] += rows.parts[asset]
+            self._waiting[asset] += rows.waiting[asset]
+        self._waiting_bytes += rows.waiting_bytes
+        if self._waiting_bytes >= _SHARED_BYTES:
+            self._write_waiting()
+
+    def close(self) -> dict[Asset, tuple[Part, ...]]:
+        """Finish all parts and return them."""
+        self._write_waiting()
+        return {
+            asset: (*self._parts[asset], *(shared.close() if shared else ()))
+            for asset in COMMIT_ORDER
+            for shared in [self._shared.get(asset)]
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        if error is not None:
+            for part in (part for parts in self._parts.values() for part in parts):
+                Path(part.path).unlink(missing_ok=True)
+
+    def _write_waiting(self) -> None:
+        for asset, tables in self._waiting.items():
+            if not tables:
+                continue
+            if asset not in self._shared:
+                self._shared[asset] = self._stack.enter_context(self.writer(asset, "group"))
+            # Later uploads may have brought columns that the earlier ones lack: null in those.
+            self._shared[asset].write(pa.concat_tables(tables, promote_options="permissive"))
+            tables.clear()
+        self._waiting_bytes = 0
+
+
+class UploadRows:
+    """The rows of one upload. A context manager: if its body fails, no file is left."""
+
+    def __init__(self, group: GroupParts, upload_id: str) -> None:
+        self._group = group
+        self._upload_id = upload_id
+        self._stack = ExitStack()
+        self._own: dict[Asset, PartWriter] | None = None
+        self.waiting: dict[Asset, list[Any]] = {asset: [] for asset in COMMIT_ORDER}
+        self.waiting_bytes = 0
+        self.parts: dict[Asset, tuple[Part, ...]] = dict.fromkeys(COMMIT_ORDER, ())
+
+    def write(self, asset: Asset, rows: Any) -> None:
+        """Append ``rows`` (a ``pyarrow.Table``) to those of ``asset``'s table."""
+        if not rows.num_rows:
+            return
+        if self._own is not None:
+            self._own[asset].write(rows)
+            return
+        self.waiting[asset].append(rows)
+        self.waiting_bytes += rows.nbytes
+        if self.waiting_bytes > SMALL_BYTES:
+            self._spill()
+
+    def close(self) -> None:
+        """Finish the upload's own parts, if it has any."""
+        if self._own is not None:
+            self.parts = {asset: writer.close() for asset, writer in self._own.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _spill(self) -> None:
+        self._own = {
+            asset: self._stack.enter_context(self._group.writer(asset, self._upload_id))
+            for asset in COMMIT_ORDER
+        }
+        for asset, tables in self.waiting.items():
+            for rows in tables:
+                self._own[asset].write(rows)
+            tables.clear()
+        self.waiting_bytes = 0

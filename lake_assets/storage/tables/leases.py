@@ -1,0 +1,305 @@
+"""Leases: which process works on a dataset, kept in the catalog's database.
+
+Every holder gets a token, greater than all before it. Commits name their lease, and the catalog
+looks at the token in the very transaction that changes a table: a process that was frozen, lost
+its lease meanwhile and wakes up can therefore not commit (Kleppmann, "How to do distributed
+locking", 2016: fencing). Invariant: of all processes, at most the last one to get a lease commits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
+
+from lake_assets.errors import DatasetBusy, LeaseLost
+from lake_assets.storage.processes import is_dead, signature
+
+_POLL_S = 0.05
+_BEATS_PER_TIMEOUT = 6
+_FREE = ""
+
+_log = logging.getLogger(__name__)
+
+_MAKE = """
+CREATE TABLE IF NOT EXISTS lake_leases (
+    name VARCHAR(255) PRIMARY KEY, token BIGINT NOT NULL, holder TEXT NOT NULL,
+    heartbeat_at DOUBLE PRECISION NOT NULL, run_id TEXT NOT NULL,
+    upload_id TEXT NOT NULL, rows_read BIGINT NOT NULL
+)"""
+_COLUMNS = "token, holder, heartbeat_at, run_id, upload_id, rows_read"
+
+
+@dataclass(slots=True, kw_only=True)
+class Lease:
+    """The right to change what is stored of ``name``. Passed on to every commit."""
+
+    name: str
+    token: int
+    left_token: int | None = None
+    """Token of a holder that is gone and did not give the lease back; None: it did."""
+    upload_id: str = ""
+    """What its holder works on; others see it, some seconds late."""
+    rows_read: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseFacts:
+    """What others see of a lease."""
+
+    is_held: bool
+    """Whether a living process holds it, as far as can be told from here."""
+    token: int
+    holder: dict[str, Any]
+    """Host, pid and start of the process; empty: nobody."""
+    run_id: str
+    upload_id: str
+    rows_read: int
+
+
+class Leases:
+    """The leases of one lake.
+
+    Args:
+        engine: Gives the catalog's database, once it is needed.
+        timeout_s: A holder whose heartbeat is older is taken for dead. One that ran on this host
+            and has ended is found to be dead at once.
+    """
+
+    def __init__(self, engine: Callable[[], Engine], *, timeout_s: float) -> None:
+        self._engine = engine
+        self._timeout_s = timeout_s
+        self._held: dict[str, Lease] = {}
+        self._guard = threading.Lock()
+        self._heart: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @contextmanager
+    def hold(
+        self,
+        name: str,
+        *,
+        wait_s: float,
+        run_id: str = "",
+        on_wait: Callable[[], None] | None = None,
+    ) -> Iterator[Lease]:
+        """Hold the lease of ``name`` for the duration of the block.
+
+        Args:
+            wait_s: How long to wait for another holder, in seconds; 0: not at all.
+            run_id: Shown to others.
+            on_wait: Called once when another process holds it.
+
+        Raises:
+            DatasetBusy: when the other holder kept it for ``wait_s``.
+        """
+        lease = self._wait_for(name, wait_s=wait_s, run_id=run_id, on_wait=on_wait)
+        self._begin_beating(lease)
+        try:
+            yield lease
+        finally:
+            self._end_beating(lease)
+            self._release(lease)
+
+    def renew(self, lease: Lease) -> None:
+        """Give a held lease its next token.
+
+        Raises:
+            LeaseLost.
+        """
+        with self._engine().begin() as connection:
+            changed = connection.execute(
+                text("UPDATE lake_leases SET token = token + 1 WHERE name = :n AND token = :t"),
+                {"n": lease.name, "t": lease.token},
+            )
+            if changed.rowcount != 1:
+                raise lease_lost(lease)
+        lease.token += 1
+
+    def require(self, lease: Lease) -> None:
+        """Raise unless the lease is still held.
+
+        Raises:
+            LeaseLost.
+        """
+        with self._engine().connect() as connection:
+            require_lease(connection, lease)
+
+    def look(self, name: str) -> LeaseFacts:
+        """Return what is known of a lease; one that nobody ever held is free."""
+        with self._engine().connect() as connection:
+            return self._facts(_row(connection, name))
+
+    def look_at_all(self) -> dict[str, LeaseFacts]:
+        """Return what is known of every lease that was ever held, by name."""
+        with self._engine().connect() as connection:
+            connection.execute(text(_MAKE))
+            rows = connection.execute(text(f"SELECT name, {_COLUMNS} FROM lake_leases")).all()
+        return {row[0]: self._facts(tuple(row[1:])) for row in rows}
+
+    # -- getting and giving back
+
+    def _wait_for(
+        self, name: str, *, wait_s: float, run_id: str, on_wait: Callable[[], None] | None
+    ) -> Lease:
+        deadline = time.monotonic() + wait_s
+        told = False
+        while True:
+            lease = self._try_to_take(name, run_id)
+            if lease is not None:
+                return lease
+            if time.monotonic() >= deadline:
+                raise DatasetBusy(
+                    f"another process is working on {name}; try again when it is done", what=name
+                )
+            if on_wait and not told:
+                on_wait()
+                told = True
+            time.sleep(_POLL_S)
+
+    def _try_to_take(self, name: str, run_id: str) -> Lease | None:
+        with self._engine().begin() as connection:
+            row = _row(connection, name)
+            if row is None:
+                _add_row(connection, name)
+                row = _row(connection, name)
+            if row is None or self._is_held(row):
+                return None
+            seen, holder = int(row[0]), str(row[1])
+            taken = connection.execute(
+                text(
+                    "UPDATE lake_leases SET token = :new, holder = :me, heartbeat_at = :now, "
+                    "run_id = :run, upload_id = '', rows_read = 0 "
+                    "WHERE name = :n AND token = :seen AND holder = :holder"
+                ),
+                {"new": seen + 1, "me": json.dumps(signature()), "now": time.time(),
+                 "run": run_id, "n": name, "seen": seen, "holder": holder},
+            )  # fmt: skip
+            if taken.rowcount != 1:
+                return None
+        if holder != _FREE:
+            _log.warning("%s: whoever held it is gone; taking over", name)
+        return Lease(name=name, token=seen + 1, left_token=seen if holder != _FREE else None)
+
+    def _release(self, lease: Lease) -> None:
+        with self._engine().begin() as connection:
+            connection.execute(
+                text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
+                {"n": lease.name, "t": lease.token},
+            )
+
+    def _facts(self, row: Sequence[Any] | None) -> LeaseFacts:
+        if row is None:
+            return LeaseFacts(
+                is_held=False, token=0, holder={}, run_id="", upload_id="", rows_read=0
+            )
+        return LeaseFacts(
+            is_held=self._is_held(row),
+            token=row[0],
+            holder=json.loads(row[1]) if row[1] else {},
+            run_id=row[3],
+            upload_id=row[4],
+            rows_read=row[5],
+        )
+
+    def _is_held(self, row: Sequence[Any]) -> bool:
+        holder, heartbeat_at = row[1], row[2]
+        if holder == _FREE or is_dead(json.loads(holder)):
+            return False
+        return bool(time.time() - heartbeat_at < self._timeout_s)
+
+    # -- heartbeat
+
+    def _begin_beating(self, lease: Lease) -> None:
+        with self._guard:
+            self._held[lease.name] = lease
+            if self._heart is None:
+                self._stop = threading.Event()
+                self._heart = threading.Thread(
+                    target=self._beat, args=(self._stop,), name="lease-heartbeat", daemon=True
+                )
+                self._heart.start()
+
+    def _end_beating(self, lease: Lease) -> None:
+        with self._guard:
+            self._held.pop(lease.name, None)
+            last = None
+            if not self._held:
+                last, self._heart = self._heart, None
+                self._stop.set()
+        if last is not None:  # or it could hold the database while its folder is removed
+            last.join()
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(self._timeout_s / _BEATS_PER_TIMEOUT):
+            with self._guard:
+                leases = list(self._held.values())
+            try:
+                self._beat_once(leases)
+            except OperationalError as error:  # locked for long, or gone: a commit will tell
+                _log.warning("heartbeat failed: %s", error)
+
+    def _beat_once(self, leases: Sequence[Lease]) -> None:
+        now = time.time()
+        with self._engine().begin() as connection:
+            for lease in leases:
+                connection.execute(
+                    text(
+                        "UPDATE lake_leases SET heartbeat_at = :now, upload_id = :u, "
+                        "rows_read = :r WHERE name = :n AND token = :t"
+                    ),
+                    {"now": now, "u": lease.upload_id, "r": lease.rows_read,
+                     "n": lease.name, "t": lease.token},
+                )  # fmt: skip
+
+
+def require_lease(connection: Connection, lease: Lease) -> None:
+    """Raise unless ``lease`` is held, as the transaction of ``connection`` sees it.
+
+    Raises:
+        LeaseLost.
+    """
+    row = _row(connection, lease.name)
+    if row is None or row[0] != lease.token:
+        raise lease_lost(lease)
+
+
+def lease_lost(lease: Lease) -> LeaseLost:
+    """Return the error for a lease that another process took."""
+    return LeaseLost(
+        f"this process stood still for so long that another one took over {lease.name}; nothing "
+        "of what it had begun is changed. The other one goes on with the uploads",
+        name=lease.name,
+        token=lease.token,
+    )
+
+
+def _row(connection: Connection, name: str) -> tuple[Any, ...] | None:
+    statement = text(f"SELECT {_COLUMNS} FROM lake_leases WHERE name = :n")
+    try:
+        row = connection.execute(statement, {"n": name}).one_or_none()
+    except OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        connection.execute(text(_MAKE))
+        return None
+    return None if row is None else tuple(row)
+
+
+def _add_row(connection: Connection, name: str) -> None:
+    # Begins at the time in seconds: also in a catalog that was made anew, tokens go on rising.
+    connection.execute(
+        text(
+            f"INSERT INTO lake_leases (name, {_COLUMNS}) VALUES (:n, :t, '', 0, '', '', 0) "
+            "ON CONFLICT (name) DO NOTHING"
+        ),
+        {"n": name, "t": int(time.time())},
+    )
