@@ -39,8 +39,10 @@ from lake_assets.intake.manifest import (
 )
 from lake_assets.intake.model import StagedFile
 from lake_assets.storage.files import (
+    fsync_file,
     fsync_folder,
     move_atomically,
+    new_file,
     remove_tree,
     write_atomically,
 )
@@ -128,7 +130,8 @@ class Staging:
         upload_id = str(ULID())
         files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
         files_folder.mkdir(parents=True)
-        _write_json(files_folder.parent / LEASE_FILE, signature())
+        # Tells others that its process lives; worth nothing after a loss of power, so not synced.
+        (files_folder.parent / LEASE_FILE).write_text(_as_json(signature()), encoding="utf-8")
         return upload_id, files_folder
 
     def discard_incoming(self, upload_id: str) -> None:
@@ -141,8 +144,9 @@ class Staging:
         Its files must have reached the disk (``collect`` sees to that).
         """
         folder = self._root / State.INCOMING / manifest.upload_id
-        write_atomically(folder / LIST_FILE, format_files(files).encode())
-        write_atomically(folder / MANIFEST_FILE, manifest.to_json().encode())
+        # Nobody looks into the folder before it is renamed, so its files need no atomic write.
+        _write_new(folder / LIST_FILE, format_files(files))
+        _write_new(folder / MANIFEST_FILE, manifest.to_json())
         (folder / LEASE_FILE).unlink(missing_ok=True)
         fsync_folder(folder)
         target = self._root / State.PENDING / manifest.upload_id
@@ -306,4 +310,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, _as_json(value).encode())
+
+
+def _as_json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_new(path: Path, text: str) -> None:
+    with new_file(path) as writer:
+        writer.write_all([text.encode()])
+    fsync_file(path)

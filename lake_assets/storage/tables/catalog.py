@@ -14,10 +14,15 @@ from typing import Any
 
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.io import FileIO
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.refs import SnapshotRef
+from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
+from pyiceberg.table.sorting import SortOrder
 from sqlalchemy import URL, Connection, event
 
+from lake_assets.errors import LeaseLost
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.leases import Lease, require_lease
 
@@ -57,8 +62,15 @@ class LakeCatalog(SqlCatalog):
         # Inside the transaction that has changed the pointer, so the database's write lock is
         # ours: nobody can take the lease between this look and the commit.
         lease = self._fence.get()
-        if lease is not None:
+        if lease is None:
+            return
+        try:
             require_lease(connection, lease)
+        except LeaseLost:
+            # SQLAlchemy takes a commit that an event stops for done: it would hand the connection,
+            # with the change still open, to whoever commits next.
+            connection.connection.rollback()
+            raise
 
     def _write_metadata(  # type: ignore[override]  # a static method there
         self, metadata: TableMetadata, io: FileIO, metadata_path: str
@@ -69,10 +81,14 @@ class LakeCatalog(SqlCatalog):
         sync_file_system(self._warehouse)
 
 
-def _same(snapshot: Snapshot, memo: dict[int, Any]) -> Snapshot:
-    return snapshot
+def _same(value: Any, memo: dict[int, Any]) -> Any:
+    return value
 
 
-# PyIceberg copies a table's metadata some thirty times per commit, each snapshot with it, although
-# none ever changes: with 50 snapshots that was 44 % of a commit, and it grew with each.
-Snapshot.__deepcopy__ = _same  # type: ignore[assignment,method-assign]
+# PyIceberg deep-copies a table's metadata some thirty times per commit, with all its snapshots and
+# schemas, although none of these ever changes (the models are frozen): that was 44 % of a commit
+# to a table with 50 snapshots, and grew with each. The metadata itself is still copied.
+for _final in (
+    MetadataLogEntry, PartitionSpec, Schema, Snapshot, SnapshotLogEntry, SnapshotRef, SortOrder,
+):  # fmt: skip
+    _final.__deepcopy__ = _same  # type: ignore[assignment,method-assign]
