@@ -17,6 +17,9 @@ from lake_assets.stores import Stores
 
 _COUNTS = ("rows_in", "accepted", "rejected", "duplicate", "images_in", "images_stored",
            "bytes_in", "image_bytes_in", "image_bytes_stored", "seconds", "run_id")  # fmt: skip
+_MERGE_EVERY = 16
+"""Each ingestion adds a small file to the ledger, and the next one reads all of its dataset. So
+every 16th token (about: as many ingestions) the dataset's rows are put into one file."""
 
 
 def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:

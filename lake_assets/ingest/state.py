@@ -17,6 +17,7 @@ from lake_assets.contracts.registry import DatasetContract
 from lake_assets.ingest.images import Unusable
 from lake_assets.ingest.model import DataFile
 from lake_assets.ingest.seen import SeenKeys
+from lake_assets.query.duckdb import LakeSql
 from lake_assets.storage.system_tables import IMAGES, RAW_COLUMNS, UPLOADS
 from lake_assets.stores import Stores
 
@@ -97,7 +98,7 @@ def open_state(
             where=f"provider = '{name.provider}' AND dataset = '{name.dataset}'",
             scratch=stores.layout.scratch,
         ),
-        data_files={} if is_empty else _delivered_files(stores, where),
+        data_files={} if is_empty else _delivered_files(stores, name),
         stores=stores,
         is_empty=is_empty,
     )
@@ -115,12 +116,15 @@ def _files(stores: Stores, table: str, where: dict[str, str] | None = None) -> t
     return stores.tables.data_files(table, where=where)
 
 
-def _delivered_files(stores: Stores, where: dict[str, str]) -> dict[str, int]:
+def _delivered_files(stores: Stores, name: DatasetName) -> dict[str, int]:
     if not stores.tables.exists(UPLOADS.name):
         return {}
-    listed = stores.tables.read(UPLOADS.name, where=where, columns=("data_files",))
-    return {
-        file["sha256"]: file["rows"]
-        for files in listed["data_files"].to_pylist()
-        for file in files or ()
-    }
+    # Through DuckDB: PyIceberg's own scan of fifty ledger files takes five times as long.
+    found = LakeSql(stores.tables, scratch=stores.layout.scratch).query(
+        f"""SELECT file.sha256, file.rows FROM (
+                SELECT unnest(data_files) AS file FROM {UPLOADS.name}
+                WHERE provider = ? AND dataset = ?)""",
+        (name.provider, name.dataset),
+        prune={"provider": name.provider, "dataset": name.dataset},
+    )
+    return dict(found.fetchall())

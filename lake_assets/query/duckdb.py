@@ -45,14 +45,14 @@ class LakeSql:
     def query(
         self,
         sql: str,
-        parameters: Sequence[object] | None = None,
+        parameters: Sequence[object] | Mapping[str, object] | None = None,
         *,
         prune: Mapping[str, str] | None = None,
     ) -> Any:
         """Return a ``duckdb.DuckDBPyRelation`` (None for statements without a result).
 
         Args:
-            sql: One statement; ``?`` stands for a parameter.
+            sql: One statement; ``?`` stands for a parameter, ``$name`` for a named one.
             prune: Column → value. Files that can't hold such rows are not opened, in tables that
                 have these columns. It saves work; the statement must still say which rows it wants.
 

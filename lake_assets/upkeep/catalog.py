@@ -45,12 +45,7 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
 def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
     contract = stores.registry().contract(name)
     facts = stores.tables.facts(name.table) if stores.tables.exists(name.table) else None
-    images, image_bytes = _one(
-        stores, name, IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT"
-    ) or (0, 0)
-    quarantined = _one(stores, name, QUARANTINE.name, "count(*)") or (0,)
-    last = _one(stores, name, UPLOADS.name, "count(*), max(upload_id), max(finished_at)")
-    uploads, last_upload, last_at = last or (0, None, None)
+    numbers = _numbers(stores, name)
     return {
         "provider": name.provider,
         "dataset": name.dataset,
@@ -61,23 +56,34 @@ def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
         "owner": contract.owner,
         "rows": facts.rows if facts else 0,
         "table_bytes": facts.byte_count if facts else 0,
-        "images": images,
-        "image_bytes": image_bytes,
-        "quarantined": quarantined[0],
-        "uploads": uploads,
+        "images": numbers.get("images", 0),
+        "image_bytes": numbers.get("image_bytes", 0),
+        "quarantined": numbers.get("quarantined", 0),
+        "uploads": numbers.get("uploads", 0),
         "columns": [f"{column}: {kind}" for column, kind, _ in facts.columns] if facts else [],
-        "last_upload_id": last_upload,
-        "last_ingested_at": last_at,
+        "last_upload_id": numbers.get("last_upload_id"),
+        "last_ingested_at": numbers.get("last_ingested_at"),
     }
 
 
-def _one(stores: Stores, name: DatasetName, table: str, what: str) -> tuple[Any, ...] | None:
-    if not stores.tables.exists(table):
-        return None
+_COUNTED = {
+    IMAGES.name: "count(*) AS images, coalesce(sum(stored_byte_count), 0)::BIGINT AS image_bytes",
+    QUARANTINE.name: "count(*) AS quarantined",
+    UPLOADS.name: "count(*) AS uploads, max(upload_id) AS last_upload_id, "
+    "max(finished_at) AS last_ingested_at",
+}
+
+
+def _numbers(stores: Stores, name: DatasetName) -> dict[str, Any]:
+    """Return what the lake's own tables have of a dataset; one query, so one snapshot of each."""
+    counted = [
+        f"(SELECT {what} FROM {table} WHERE provider = $provider AND dataset = $dataset)"
+        for table, what in _COUNTED.items()
+        if stores.tables.exists(table)
+    ]
+    if not counted:
+        return {}
+    own = {"provider": name.provider, "dataset": name.dataset}
     sql = LakeSql(stores.tables, scratch=stores.layout.scratch)
-    found: tuple[Any, ...] | None = sql.query(
-        f"SELECT {what} FROM {table} WHERE provider = ? AND dataset = ?",
-        (name.provider, name.dataset),
-        prune={"provider": name.provider, "dataset": name.dataset},
-    ).fetchone()
-    return found
+    found = sql.query(f"SELECT * FROM {' CROSS JOIN '.join(counted)}", own, prune=own)
+    return dict(zip(found.columns, found.fetchone(), strict=True))

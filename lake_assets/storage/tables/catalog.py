@@ -12,10 +12,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import SnapshotRef
 from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
@@ -25,6 +26,8 @@ from sqlalchemy import URL, Connection, event
 from lake_assets.errors import LeaseLost
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.leases import Lease, require_lease
+
+_KEPT_METADATA = 64
 
 
 class LakeCatalog(SqlCatalog):
@@ -43,6 +46,7 @@ class LakeCatalog(SqlCatalog):
         super().__init__("lake", uri=uri, warehouse=str(warehouse))
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
+        self._metadata: dict[str | None, TableMetadata] = {}
         event.listen(self.engine, "commit", self._require_fence)
 
     @contextmanager
@@ -57,6 +61,27 @@ class LakeCatalog(SqlCatalog):
             yield
         finally:
             self._fence.reset(token)
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        # A metadata file never changes, and each step of an ingestion asks for its tables again:
+        # twenty times per upload, a millisecond per hundred snapshots.
+        location = orm_table.metadata_location
+        metadata = self._metadata.pop(location, None)
+        if location is None or metadata is None:
+            table = super()._convert_orm_to_iceberg(orm_table)
+            metadata = table.metadata
+        else:
+            table = Table(
+                identifier=(orm_table.table_namespace, orm_table.table_name),
+                metadata=metadata,
+                metadata_location=location,
+                io=self._load_file_io(metadata.properties, location),
+                catalog=self,
+            )
+        self._metadata[table.metadata_location] = metadata
+        if len(self._metadata) > _KEPT_METADATA:
+            del self._metadata[next(iter(self._metadata))]
+        return table
 
     def _require_fence(self, connection: Connection) -> None:
         # Inside the transaction that has changed the pointer, so the database's write lock is
