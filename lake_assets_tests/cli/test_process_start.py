@@ -57,7 +57,7 @@ def test_a_job_that_is_done_is_0(typed: Run, lake: Lake, people: Path):
 
 def test_a_job_that_failed_is_1_with_its_reason(typed: Run, lake: Lake, people: Path):
     upload = lake.stores.staging.find(deliver(lake, people))
-    claimed = lake.stores.staging.claim(upload, run_id="")
+    claimed = lake.stores.staging.claim(upload, token=1)
     assert claimed
     lake.stores.staging.fail(claimed, {"error": "Broken", "message": "it is broken."})
     start = typed("process", "start", "--job", upload.id)

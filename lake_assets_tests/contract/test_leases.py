@@ -101,9 +101,7 @@ def test_the_lease_of_a_process_that_ended_is_free_at_once(open_tables):
     with tables.leases.hold(NAME, wait_s=0):
         with tables.leases._engine().begin() as connection:
             gone = {**signature(), "pid": child.pid, "process_started": "1"}
-            connection.execute(
-                text("UPDATE lake_leases SET holder = :h"), {"h": json.dumps(gone)}
-            )
+            connection.execute(text("UPDATE lake_leases SET holder = :h"), {"h": json.dumps(gone)})
         with open_tables().leases.hold(NAME, wait_s=0) as taken:
             assert taken.left_token is not None
 

@@ -16,7 +16,6 @@ from lake_assets.defs.policies import dagster_errors
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
-from lake_assets.storage.locks import exclusive_lock
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,
@@ -305,10 +304,9 @@ def test_a_busy_dataset_is_tried_again(shell: Shell, monkeypatch: pytest.MonkeyP
     """Through Dagster's own direct call, which shows the request and does not wait for it."""
     monkeypatch.setenv("LAKE_BUSY_TIMEOUT_S", "0")
     deliver(shell.lake, PEOPLE)
-    lock = shell.lake.stores.layout.locks / "shop.receipts.lock"
     shell.add(SHOPS)
     with (
-        exclusive_lock(lock, timeout_s=0, what="the test"),
+        shell.lake.stores.tables.leases.hold(str(SHOPS), wait_s=0),
         Lake.open(shell.lake.home) as lake,
         pytest.raises(dg.RetryRequested) as caught,
         dagster_errors(),

@@ -19,7 +19,6 @@ from lake_assets.defs.launch import (
 )
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
-from lake_assets.storage.locks import exclusive_lock
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,
@@ -124,9 +123,8 @@ def test_a_warning_is_not_a_failure(lake: Lake, pictures: Callable[..., Path]):
 def test_a_busy_dataset_may_be_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LAKE_BUSY_TIMEOUT_S", "0.2")
     upload_id = deliver(lake, PEOPLE)
-    lock = lake.stores.layout.locks / "shop.receipts.lock"
     waited: list[str] = []
-    with exclusive_lock(lock, timeout_s=0, what="the test"):
+    with lake.stores.tables.leases.hold(str(SHOPS), wait_s=0):
         (report,) = run(lake, SHOPS, on_wait=waited.append)
     assert not report.success
     assert report.retryable

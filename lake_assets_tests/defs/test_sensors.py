@@ -25,10 +25,12 @@ pytestmark = DAGSTERS_OWN_WARNINGS
 
 PEOPLE = pa.table({"name": ["Ada", "Alan", "Grace"], "age": [36, 41, 85]})
 _CLAIM = """
-import sys
+import os, sys
 from lake_assets.lake import Lake
-with Lake.open(sys.argv[1]) as lake:
-    lake.stores.staging.claim(lake.stores.staging.find(sys.argv[2]), run_id="killed")
+stores = Lake.open(sys.argv[1]).stores
+with stores.tables.leases.hold("shop/receipts", wait_s=0) as lease:
+    stores.staging.claim(stores.staging.find(sys.argv[2]), token=lease.token)
+    os._exit(17)
 """
 
 
@@ -99,7 +101,7 @@ def test_an_upload_that_was_given_back_asks_for_another_run(shell: Shell):
     upload_id = deliver(shell.lake, PEOPLE)
     before = asked(tick(shell))
     staging = shell.lake.stores.staging
-    claimed = staging.claim(staging.find(upload_id), run_id="1")
+    claimed = staging.claim(staging.find(upload_id), token=1)
     assert claimed
     assert staging.release(claimed)
     assert asked(tick(shell)) != before
@@ -119,14 +121,16 @@ def test_what_is_being_ingested_is_left_alone(shell: Shell):
     upload_id = deliver(shell.lake, PEOPLE)
     shell.add(SHOPS)
     staging = shell.lake.stores.staging
-    assert staging.claim(staging.find(upload_id), run_id="1")
-    assert isinstance(tick(shell), dg.SkipReason)
+    with shell.lake.stores.tables.leases.hold(str(SHOPS), wait_s=0) as lease:
+        assert staging.claim(staging.find(upload_id), token=lease.token)
+        assert isinstance(tick(shell), dg.SkipReason)
 
 
 def test_an_upload_whose_process_died_asks_for_a_run(shell: Shell):
     upload_id = deliver(shell.lake, PEOPLE)
     before = asked(tick(shell))
-    subprocess.run([sys.executable, "-c", _CLAIM, str(shell.lake.home), upload_id], check=True)
+    command = [sys.executable, "-c", _CLAIM, str(shell.lake.home), upload_id]
+    assert subprocess.run(command, check=False).returncode == 17
     assert shell.lake.status(upload_id).upload.state is State.PROCESSING
     requested = asked(tick(shell))
     assert list(requested) == ["shop/receipts"]
