@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake_assets.errors import UnreadableSource
+from lake_assets.errors import StorageUnavailable, UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.row_json import readable, text_json
@@ -56,18 +56,39 @@ class Chunk:
     rejected: tuple[RejectedRow, ...] = ()
 
 
+# ArrowException: also "malloc of size 5558009288175124480 failed", where a length was damaged, and
+# an index or a dictionary that is not there. ValueError: text that is not UTF-8.
+_DAMAGE = (pa.ArrowException, ValueError)
+
+
 @contextmanager
 def reading(file: DataFile) -> Iterator[None]:
-    """Turn what pyarrow and the file system say about a broken file into ``UnreadableSource``."""
+    """Turn what pyarrow says about a broken file into ``UnreadableSource``.
+
+    Raises:
+        UnreadableSource: The file is damaged.
+        StorageUnavailable: The disk is away or this process has no file handle left, which says
+            nothing about the file.
+    """
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeError) as error:
+    except (*_DAMAGE, OSError) as error:
+        # pyarrow says OSError for damaged data too, but then without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unavailable(file, error) from error
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UnreadableSource(
             f"{file.name} cannot be read as {file.format}: {reason}. It may be cut short or "
             "damaged; deliver it again.",
             file=file.name,
         ) from error
+
+
+def _unavailable(file: DataFile, error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{file.name} cannot be read now: {error.strerror}. Try again once that is mended.",
+        file=file.name,
+    )
 
 
 def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str = "") -> None:
