@@ -124,9 +124,9 @@ class Bench:
             {"path": os.fsencode(source).hex(), "dataset": name, "options": options}
             for source in sources
         ]
-        before = self._surroundings()
+        before = self._around(sources)
         verdicts = self._ask({"sources": items}, time_limit_s)
-        assert self._surroundings() == before, "something outside the lake has changed"
+        assert self._around(sources) == before, "something outside the lake has changed"
         for verdict in verdicts:
             verdict.is_clear()
         return verdicts
@@ -206,19 +206,18 @@ class Bench:
     def _log(self) -> Path:
         return self.root / "lake.log"
 
-    def _surroundings(self) -> dict[str, tuple[int, ...]]:
-        """Return what everything but the lake and its log looks like from outside."""
-        found: dict[str, tuple[int, ...]] = {}
-        for folder, folders, files in os.walk(self.root):
-            if folder == str(self.root):
-                folders.remove("lake") if "lake" in folders else None
-                files = [name for name in files if name != "lake.log"]
-            for name in [*folders, *files]:
-                path = os.path.join(folder, name)  # noqa: PTH118 – names may be no valid UTF-8
-                status = os.lstat(path)
-                seen = (status.st_mode, status.st_ino, status.st_mtime_ns)
-                found[path] = (*seen, status.st_size if name in files else 0)
-        return found
+    def _around(self, sources: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+        """Return what the sources, and all that lies beside the lake, looks like from outside."""
+        beside = [path for path in self.root.iterdir() if path.name not in ("lake", "deliveries")]
+        return {
+            f"{folder}/{name}": (status.st_mode, status.st_ino, status.st_mtime_ns, status.st_size)
+            for top in {*beside, *(source.parent for source in sources)}
+            if top.is_dir()
+            # By descriptors: a path may be longer than a system call takes.
+            for folder, folders, files, descriptor in os.fwalk(top)
+            for name in (*folders, *files, ".")
+            for status in [os.lstat(name, dir_fd=descriptor)]
+        }
 
 
 def _pass_on(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:

@@ -85,7 +85,6 @@ def link_everywhere(folder: Path, outside: Path) -> dict[str, str | None]:
         "zeros.png": ("/dev/zero", INSIDE),
         "random.csv": ("/dev/urandom", INSIDE),
         "myself.csv": ("/proc/self/environ", INSIDE),
-        "stdin.csv": ("/dev/stdin", INSIDE),
         "dangling.png": ("nowhere.png", REGULAR),
         "dangling-out.png": (outside / "nowhere.png", REGULAR),
         "loop.png": ("loop.png", REGULAR),
