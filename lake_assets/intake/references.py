@@ -29,6 +29,7 @@ from lake_assets.intake.model import ReadOptions, StagedFile
 from lake_assets.intake.readers import read_head, read_upload
 from lake_assets.intake.readers.columnar import read_columnar
 from lake_assets.intake.readers.source import DataFile, Limits, reading
+from lake_assets.intake.readers.validity import validated
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 64 * 2**20
@@ -243,9 +244,8 @@ def _text_column(file: StagedFile, name: str, options: ReadOptions, folder: Path
 def _parquet_column(file: DataFile, name: str) -> Iterator[Any]:
     """Yield one column in pieces, without decoding the others."""
     with reading(file), pq.ParquetFile(file.path, pre_buffer=False) as parquet:
-        for batch in parquet.iter_batches(batch_size=file.limits.rows, columns=[name]):
-            batch.validate(full=True)  # its strings may be no UTF-8
-            yield batch.column(0)
+        batches = parquet.iter_batches(batch_size=file.limits.rows, columns=[name])
+        yield from (batch.column(0) for batch in validated(batches))
 
 
 def _may_be_image(path: Path) -> bool:
