@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.calendar import rows_outside_calendar
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misfit:
@@ -49,10 +51,12 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
     """
     rows = _respelled(rows, schema)
     grown = grow_schema(schema, rows.schema)
+    # A set: with 3 000 columns, to ask the table for its names each time took half of ingestion.
+    delivered = frozenset(rows.column_names)
     columns = {}
     misfits: dict[int, Misfit] = {}
     for field in grown:
-        if field.name not in rows.column_names:
+        if field.name not in delivered:
             columns[field.name] = pa.nulls(rows.num_rows, field.type)
             continue
         fitted = _fit_column(rows[field.name], field.type)
@@ -63,7 +67,7 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
                 row=row,
                 column=field.name,
                 expected=str(field.type),
-                actual=f"{value.as_py()!r:.200} ({value.type})",
+                actual=f"{_shown(value):.200} ({value.type})",
             )
             misfits.setdefault(row, misfit)
     kept = pa.array((n for n in range(rows.num_rows) if n not in misfits), pa.int64())
@@ -74,6 +78,14 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
         schema=grown,
         misfits=tuple(misfits[row] for row in sorted(misfits)),
     )
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value.as_py())
+    except (ValueError, OverflowError):  # an instant that Python has no date for
+        nested = pa.types.is_nested(value.type)
+        return "a time outside the years 1 to 9999" if nested else str(value.cast(pa.string()))
 
 
 def _respelled(rows: Any, schema: Any) -> Any:
@@ -161,6 +173,14 @@ class _Column:
 
 
 def _fit_column(column: Any, wanted: Any) -> _Column:
+    fitted = _cast_column(column, wanted)
+    outside = rows_outside_calendar(fitted.values)
+    if not outside:
+        return fitted
+    return _Column(fitted.values, tuple(sorted({*fitted.bad_rows, *outside})))
+
+
+def _cast_column(column: Any, wanted: Any) -> _Column:
     if column.type.equals(wanted):
         return _Column(column, ())
     if not _may_fit(column.type, wanted):

@@ -20,7 +20,7 @@ from lake_assets.contracts.registry import DatasetContract
 from lake_assets.errors import SchemaMismatch
 from lake_assets.ingest.images import SeenBatch
 from lake_assets.intake.model import RejectedRow
-from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.readers.row_json import arrow_row_json
 from lake_assets.storage.system_tables import INSTANT, RAW_COLUMNS
 from lake_assets.storage.tables import partition_field_name
 
@@ -103,7 +103,7 @@ def _unusable_image(seen: SeenBatch, position: int) -> RejectedRow:
         path=ref.name if ref else "",
         expected=unusable.expected,
         actual=unusable.actual,
-        row_json=row_json(seen.batch.rows.slice(position, 1).to_pylist()[0]),
+        row_json=arrow_row_json(seen.batch.rows, position),
     )
 
 
@@ -116,7 +116,7 @@ def misfit_row(rows: Rows, misfit: Misfit) -> RejectedRow:
         path=misfit.column,
         expected=misfit.expected,
         actual=misfit.actual,
-        row_json=row_json(rows.table.slice(misfit.row, 1).to_pylist()[0]),
+        row_json=arrow_row_json(rows.table, misfit.row),
     )
 
 
@@ -171,7 +171,7 @@ def _keyless_row(rows: Rows, position: int, contract: DatasetContract) -> Reject
         path=", ".join(contract.unique_by),
         expected="a value in at least one column of the key",
         actual="null",
-        row_json=row_json(rows.table.slice(position, 1).to_pylist()[0]),
+        row_json=arrow_row_json(rows.table, position),
     )
 
 

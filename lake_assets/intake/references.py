@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
-from lake_assets.intake.formats import METADATA_NAMES, DataFormat, data_format
+from lake_assets.intake.formats import (
+    METADATA_NAMES,
+    DataFormat,
+    data_format,
+    image_extension_of,
+    looks_like_image_name,
+)
 from lake_assets.intake.image_columns import ImageColumn, find_image_column, resolve_reference
 from lake_assets.intake.model import ReadOptions, StagedFile
 from lake_assets.intake.readers import read_head, read_upload
 from lake_assets.intake.readers.columnar import read_columnar
-from lake_assets.intake.readers.source import DataFile, Limits
+from lake_assets.intake.readers.source import DataFile, Limits, reading
+from lake_assets.intake.readers.validity import validated
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 64 * 2**20
 # Rows may hold whole images as well as their names.
 _STRUCT_BATCH_ROWS = 64
+_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +65,7 @@ class Neighbourhood:
             path = self.source_folder / inside
         else:
             path = self.source_folder / value
-        # os.path, because Path.is_file raises for names that are too long or hold NUL.
-        return path if path is not None and os.path.isfile(path) else None  # noqa: PTH113
+        return path if path is not None and _may_be_image(path) else None
 
     def exists(self, value: str, data_file: str) -> bool:
         """Return whether a path value names any file, staged or outside."""
@@ -122,10 +130,20 @@ def references(
     for file, head in _heads(files, options, around):
         if name in head.column_names:
             column = _image_column(file, head, name, around)
-            for value in _distinct(_values(file, column, options, around)):
+            values = _values(file, column, options, around)
+            for value in _distinct(_up_to_damage(values, is_alone=len(files) == 1)):
                 path = around.find_outside(value, file.name)
                 if path is not None and _is_new(value, path, found):
                     yield Reference(value=value, path=path)
+
+
+def _up_to_damage(values: Iterator[str], *, is_alone: bool) -> Iterator[str]:
+    """Yield the values of a file; what is damaged among other files is left to ingestion."""
+    try:
+        yield from values
+    except (UnreadableSource, UnsupportedFormat):
+        if is_alone:
+            raise
 
 
 def _is_new(value: str, path: Path, found: dict[str, Path]) -> bool:
@@ -196,14 +214,15 @@ def _column(
     path = around.files_folder / file.name
     rows = _BATCH_ROWS if column.kind == "path" else _STRUCT_BATCH_ROWS
     kind = data_format(path)
-    if kind is DataFormat.PARQUET:
-        yield from _parquet_column(path, column.name, rows)
-    elif kind is DataFormat.ARROW:
-        limits = Limits(rows=rows, byte_count=_BATCH_BYTES)
-        arrow = DataFile(name=file.name, path=path, format=kind, options=options, limits=limits)
-        yield from (chunk.rows[column.name] for chunk in read_columnar(arrow))
-    else:
+    if kind not in (DataFormat.PARQUET, DataFormat.ARROW):
         yield from _text_column(file, column.name, options, around.files_folder)
+        return
+    limits = Limits(rows=rows, byte_count=_BATCH_BYTES)
+    data = DataFile(name=file.name, path=path, format=kind, options=options, limits=limits)
+    if kind is DataFormat.PARQUET:
+        yield from _parquet_column(data, column.name)
+    else:
+        yield from (chunk.rows[column.name] for chunk in read_columnar(data))
 
 
 def _text_column(file: StagedFile, name: str, options: ReadOptions, folder: Path) -> Iterator[Any]:
@@ -222,15 +241,27 @@ def _text_column(file: StagedFile, name: str, options: ReadOptions, folder: Path
             yield batch.rows[name]
 
 
-def _parquet_column(path: Path, name: str, rows: int) -> Iterator[Any]:
+def _parquet_column(file: DataFile, name: str) -> Iterator[Any]:
     """Yield one column in pieces, without decoding the others."""
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as parquet:
-            for batch in parquet.iter_batches(batch_size=rows, columns=[name]):
-                yield batch.column(0)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UnreadableSource(f"{path.name} cannot be read as Parquet: {reason}.") from error
+    with reading(file), pq.ParquetFile(file.path, pre_buffer=False) as parquet:
+        batches = parquet.iter_batches(batch_size=file.limits.rows, columns=[name])
+        yield from (batch.column(0) for batch in validated(batches))
+
+
+def _may_be_image(path: Path) -> bool:
+    """Return whether there is a file that is called or begins like an image.
+
+    A table from a stranger may name any file of this machine; of ``/etc/passwd`` or
+    ``/proc/self/environ`` no copy is made.
+    """
+    # os.path, because Path.is_file raises for names that are too long or hold NUL.
+    if not os.path.isfile(path):  # noqa: PTH113
+        return False
+    if looks_like_image_name(path.name):
+        return True
+    with suppress(OSError), path.open("rb") as file:
+        return image_extension_of(file.read(_HEAD_BYTES)) is not None
+    return False
 
 
 def _leaves(value: str, folder: str) -> bool:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from lake_assets.intake.formats import data_format, image_extension_of, looks_like_image_name
+from lake_assets.intake.large_files import LARGE_BYTES, refuse_hopeless
 from lake_assets.intake.model import RefusedFile, Role, StagedFile
 from lake_assets.storage.files import (
     CopiedFile,
@@ -51,10 +52,15 @@ class StagedFolder:
             role: None: found out from the file.
 
         Raises:
-            UnreadableSource: The source may not be read; nothing was noted.
+            UnreadableSource: The source may not be read, or is not worth it (``large_files``);
+                nothing was noted.
             StorageUnavailable: It changed or vanished, or the disk is full.
         """
         target = self.path / name
+        with source_errors(source):
+            is_large = source.stat().st_size >= LARGE_BYTES
+        if is_large:
+            refuse_hopeless(source)
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         self.add(name, copy_hashed(source, target), role=role)

@@ -77,7 +77,12 @@ class HashingWriter:
         for block in blocks:
             digest.update(block)
             byte_count += len(block)
-            self._write(block)
+            if _is_hole(block):  # the copy of a sparse file, and what a bomb unpacks to, is sparse
+                os.lseek(self._descriptor, len(block), os.SEEK_CUR)
+            else:
+                self._write(block)
+        with storage_errors(self._path):
+            os.ftruncate(self._descriptor, byte_count)  # a hole at the end
         return CopiedFile(byte_count=byte_count, sha256=digest.hexdigest())
 
     def _write(self, block: bytes) -> None:
@@ -243,6 +248,11 @@ def _blocks_of(path: Path, file: BinaryIO) -> Iterator[bytes]:
         if not block:
             return
         yield block
+
+
+def _is_hole(block: bytes) -> bool:
+    # The ends first: to count costs 40 microseconds a block, which real data need not pay.
+    return len(block) == BLOCK_BYTES and block[0] == block[-1] == 0 and block.count(0) == len(block)
 
 
 def _version(status: os.stat_result) -> tuple[int, int]:

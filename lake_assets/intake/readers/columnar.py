@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.normal_types import normal_column, normal_type
-from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.readers.row_json import plain_value, row_json
 from lake_assets.intake.readers.source import (
     Chunk,
     DataFile,
@@ -30,6 +29,7 @@ from lake_assets.intake.readers.source import (
     reading,
     table_of,
 )
+from lake_assets.intake.readers.validity import validated
 
 _FILE_MAGIC = b"ARROW1"
 
@@ -44,7 +44,7 @@ def read_columnar(file: DataFile) -> Iterator[Chunk]:
     start = 0
     with _batches(file) as (schema, batches):
         types = _column_types(file, schema)
-        for batch in batches:
+        for batch in validated(batches):
             yield from cut(_chunk(file, pa.Table.from_batches([batch]), types, start), file.limits)
             start += batch.num_rows
 
@@ -54,7 +54,8 @@ def head_columnar(file: DataFile) -> pa.Table:
     with _batches(file) as (schema, batches):
         types = _column_types(file, schema)
         empty = pa.Table.from_batches([], schema)
-        first = next((pa.Table.from_batches([b]) for b in batches if b.num_rows), empty)
+        whole = validated(batches)
+        first = next((pa.Table.from_batches([b]) for b in whole if b.num_rows), empty)
         return next(cut(_chunk(file, first, types, 0), file.limits)).rows
 
 
@@ -135,7 +136,7 @@ def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: 
 def _rejected(
     file: DataFile, row: pa.Table, number: int, column: str, kind: pa.DataType
 ) -> RejectedRow:
-    values = {name: _shown(row[name][0]) for name in row.column_names}
+    values = {name: plain_value(row[name][0]) for name in row.column_names}
     return RejectedRow(
         file=file.name,
         row=number,
@@ -145,10 +146,3 @@ def _rejected(
         actual=str(values[column]),
         row_json=row_json(values),
     )
-
-
-def _shown(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError):  # an instant that Python has no date for
-        return scalar.cast(pa.string()).as_py()

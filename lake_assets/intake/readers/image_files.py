@@ -7,14 +7,15 @@ image of some row.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
+from lake_assets.errors import LakeError
 from lake_assets.intake.model import Batch, ImageRef, ReadOptions, RejectedRow, StagedFile
-from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.readers.row_json import readable, row_json
 from lake_assets.intake.readers.source import numbers_of, table_of
 
 FOLDER = "."
@@ -60,15 +61,33 @@ def rejected_batches(
         )
 
 
-def unlisted_image(file: StagedFile) -> RejectedRow:
-    """Return the rejection of an image that the delivery's tables of images do not name."""
+def unlisted_image(file: StagedFile, unreadable: Collection[str] = ()) -> RejectedRow:
+    """Return the rejection of an image that the delivery's tables of images do not name.
+
+    Args:
+        file: The image.
+        unreadable: Names of tables that cannot be read, and so may have named it.
+    """
+    but = f", but {', '.join(sorted(unreadable)[:3])} cannot be read" if unreadable else ""
     return RejectedRow(
         file=file.name,
         row=None,
         rule="image_is_listed_in_metadata",
         expected="a row in the metadata that names this image",
-        actual="no row names it",
+        actual=f"no row names it{but}",
         row_json=row_json({"file_name": file.name}),
+    )
+
+
+def unreadable_file(name: str, error: LakeError) -> RejectedRow:
+    """Return the rejection of a table as a whole, because it cannot be read to its end."""
+    return RejectedRow(
+        file=name,
+        row=None,
+        rule="file_is_readable",
+        expected="a file that can be read from its first row to its last",
+        actual=readable(error.message),
+        row_json=row_json({"file_name": name}),
     )
 
 

@@ -20,7 +20,7 @@ from lake_assets.intake.image_columns import (
     reference_candidates,
 )
 from lake_assets.intake.model import Batch, ImageRef, RejectedRow, StagedFile
-from lake_assets.intake.readers.row_json import readable, row_json
+from lake_assets.intake.readers.row_json import arrow_row_json, readable
 from lake_assets.intake.readers.source import Chunk, in_order, keep_rows, numbers_of
 
 
@@ -134,5 +134,5 @@ def _missing_row(
         path=column.name,
         expected="a file in the delivery",
         actual=readable(missing.value),
-        row_json=row_json(row.to_pylist()[0]),
+        row_json=arrow_row_json(row, 0),
     )

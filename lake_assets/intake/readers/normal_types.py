@@ -94,7 +94,7 @@ def _scalar(kind: pa.DataType, column: str, file: str) -> pa.DataType | None:
         return None
     if _types.is_timestamp(kind):
         return pa.timestamp("us", tz="UTC" if kind.tz else None)
-    if _types.is_decimal(kind) and kind.precision <= _MAX_DECIMAL_DIGITS and kind.scale >= 0:
+    if _types.is_decimal(kind) and 0 <= kind.scale <= kind.precision <= _MAX_DECIMAL_DIGITS:
         return pa.decimal128(kind.precision, kind.scale)
     for matches, becomes in _SCALARS:
         if matches(kind):

@@ -12,6 +12,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
+
 
 def row_json(value: Any) -> str:
     """Return a row as one JSON value.
@@ -20,6 +22,27 @@ def row_json(value: Any) -> str:
     does not have (NaN, infinity) strings.
     """
     return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def arrow_row_json(rows: Any, position: int) -> str:
+    """Return one row of a ``pyarrow.Table`` as one JSON value."""
+    return row_json({name: plain_value(rows[name][position]) for name in rows.column_names})
+
+
+def plain_value(scalar: Any) -> Any:
+    """Return a value as Python has it; a time that Python has no date for is text."""
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return _plain_times(scalar)
+
+
+def _plain_times(scalar: Any) -> Any:
+    if pa.types.is_struct(scalar.type):
+        return {name: plain_value(item) for name, item in scalar.items()}
+    if pa.types.is_nested(scalar.type):
+        return [plain_value(item) for item in scalar.values]
+    return scalar.cast(pa.string()).as_py()
 
 
 def text_json(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake_assets.errors import UnreadableSource
+from lake_assets.errors import StorageUnavailable, UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.row_json import readable, text_json
@@ -22,6 +22,14 @@ from lake_assets.intake.readers.values import DoesNotFit
 
 OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
 """Columns that the lake adds to every table; no delivery may bring its own."""
+
+
+MAX_COLUMNS = 5_000
+"""Widest table: time grows with the square of the columns. 5 000 take half a minute at the first
+delivery; 100 000, as in a JSON object that is used as a dictionary, would take hours."""
+MAX_PARQUET_DEPTH = 90
+"""Deepest schema. Arrow reads Parquet of at most 100 levels, its writer writes any: a table with
+such a part could never be read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +64,39 @@ class Chunk:
     rejected: tuple[RejectedRow, ...] = ()
 
 
+# ArrowException: also "malloc of size 5558009288175124480 failed", where a length was damaged, and
+# an index or a dictionary that is not there. ValueError: text that is not UTF-8.
+_DAMAGE = (pa.ArrowException, ValueError)
+
+
 @contextmanager
 def reading(file: DataFile) -> Iterator[None]:
-    """Turn what pyarrow and the file system say about a broken file into ``UnreadableSource``."""
+    """Turn what pyarrow says about a broken file into ``UnreadableSource``.
+
+    Raises:
+        UnreadableSource: The file is damaged.
+        StorageUnavailable: The disk is away or this process has no file handle left, which says
+            nothing about the file.
+    """
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeError) as error:
+    except (*_DAMAGE, OSError) as error:
+        # pyarrow says OSError for damaged data too, but then without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unavailable(file, error) from error
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UnreadableSource(
             f"{file.name} cannot be read as {file.format}: {reason}. It may be cut short or "
             "damaged; deliver it again.",
             file=file.name,
         ) from error
+
+
+def _unavailable(file: DataFile, error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{file.name} cannot be read now: {error.strerror}. Try again once that is mended.",
+        file=file.name,
+    )
 
 
 def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str = "") -> None:
@@ -81,9 +110,15 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str
 
     Raises:
         UnreadableSource: A name is empty, comes twice (engines take ``a`` and ``A`` for the same
-            column), or is one that the lake adds itself.
+            column), or is one that the lake adds itself; or there are too many.
     """
     place = f" in {where}" if where else ""
+    if len(names) > MAX_COLUMNS:
+        raise UnreadableSource(
+            f"{file} has {len(names):,} columns{place}, and a table at most {MAX_COLUMNS:,}. Write "
+            "one row per value instead.",
+            file=file,
+        )
     if "" in names:
         raise UnreadableSource(
             f"Column {list(names).index('') + 1} of {file}{place} has no name. Name it, or leave "
@@ -109,12 +144,36 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str
 
 
 def check_fields(kind: pa.DataType, path: str, file: str) -> None:
-    """Refuse the field names of structs, at any depth, that ``check_columns`` would refuse."""
+    """Refuse the field names of structs, at any depth, that ``check_columns`` would refuse.
+
+    Raises:
+        UnreadableSource: Also if the type is nested too deeply.
+    """
+    depth = _parquet_depth(kind)
+    if depth > MAX_PARQUET_DEPTH:
+        raise UnreadableSource(
+            f"Column {path} of {file} is nested too deeply for a table: {depth} levels in Parquet, "
+            f"of at most {MAX_PARQUET_DEPTH}. Write it as JSON text instead.",
+            file=file,
+        )
+    _check_names(kind, path, file)
+
+
+def _check_names(kind: pa.DataType, path: str, file: str) -> None:
     if pa.types.is_struct(kind):
         check_columns([field.name for field in kind], file, where=path)
     if pa.types.is_nested(kind):
         for i in range(kind.num_fields):
-            check_fields(kind.field(i).type, f"{path}.{kind.field(i).name}", file)
+            _check_names(kind.field(i).type, f"{path}.{kind.field(i).name}", file)
+
+
+def _parquet_depth(kind: pa.DataType) -> int:
+    """Return how many levels of a Parquet schema a column of this type takes."""
+    depth, level = 1, [kind]
+    while nested := [item for item in level if pa.types.is_nested(item)]:
+        depth += 1 if all(pa.types.is_struct(item) for item in nested) else 2
+        level = [item.field(i).type for item in nested for i in range(item.num_fields)]
+    return depth
 
 
 def table_of(columns: dict[str, Any], row_count: int) -> pa.Table:

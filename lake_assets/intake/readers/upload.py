@@ -1,7 +1,8 @@
 """A staged upload as a stream of batches.
 
 Invariant: rows and rejected rows together are every record of every data file, once, and every
-image or other file that no record stands for, once.
+image or other file that no record stands for, once. A data file that cannot be read is one rejected
+row, as long as none of its rows came out before.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake_assets.errors import UnsupportedFormat
-from lake_assets.intake.formats import DataFormat, data_format
+from lake_assets.errors import UnreadableSource, UnsupportedFormat
+from lake_assets.intake.formats import METADATA_NAMES, DataFormat, data_format
 from lake_assets.intake.image_columns import (
     REFERENCED_FOLDER,
     ImageColumn,
@@ -28,6 +29,7 @@ from lake_assets.intake.readers.image_files import (
     image_batches,
     rejected_batches,
     unlisted_image,
+    unreadable_file,
     unusable_file,
 )
 from lake_assets.intake.readers.image_refs import ImageFinder
@@ -42,6 +44,9 @@ _HEAD_ROWS = 1000
 _COLUMNAR = frozenset({DataFormat.PARQUET, DataFormat.ARROW})
 _DELIMITED = frozenset({DataFormat.CSV, DataFormat.TSV})
 
+Unreadable = dict[str, UnreadableSource | UnsupportedFormat]
+"""Data files of an upload that cannot be read, by name, and why."""
+
 
 def read_upload(
     root: Path,
@@ -51,6 +56,7 @@ def read_upload(
     expected: pa.Schema | None = None,
     batch_rows: int = BATCH_ROWS,
     batch_bytes: int = BATCH_BYTES,
+    unreadable: Unreadable | None = None,
 ) -> Iterator[Batch]:
     """Yield every row of every data file, then one row per image file that no data row named.
 
@@ -65,10 +71,14 @@ def read_upload(
             formats are read as its types; others bring their own.
         batch_rows: Most rows of a batch.
         batch_bytes: Most bytes of a batch before its images are taken out.
+        unreadable: Files that an earlier attempt could not read to their end: each is one rejected
+            row here. Grows by those that turn out so before any of their rows came out. None: the
+            first one raises.
 
     Raises:
-        UnreadableSource: A file is damaged, or has columns that no table can have.
-        UnsupportedFormat: A file or a column is of a kind that the lake does not have.
+        UnreadableSource, UnsupportedFormat: A file is damaged, or has columns that no table can
+            have; ``context["file"]`` names it. With ``unreadable``, only if rows of it came out
+            already: those must not be kept, because the mended file will bring them again.
         InvalidRequest: The delimiter is not one character.
     """
     by_name = {file.name: file for file in sorted(files, key=lambda file: file.name)}
@@ -79,16 +89,16 @@ def read_upload(
         if file.role == "data"
     ]
     finder = ImageFinder(root=root, files=by_name, has_images=False)
-    columns = {file.name: _image_column(file, finder) for file in data}
+    columns = {file.name: _image_column(file, finder, unreadable) for file in data}
     found = any(columns.values()) or options.image_column is not None
     finder.has_images = found or any(file.role == "image" for file in files)
     for file in data:
-        for chunk in _read(_with_text_paths(file, columns[file.name])):
+        for chunk in _chunks(_with_text_paths(file, columns[file.name]), unreadable):
             # The named column may hold nothing in the first rows, and so have no type there.
             if columns[file.name] is None and options.image_column is not None:
                 columns[file.name] = fitting_column(chunk.rows, options.image_column)
             yield finder.batch(file.name, chunk, columns[file.name])
-    yield from _rest(finder, list(columns.values()), options, batch_rows)
+    yield from _rest(finder, list(columns.values()), options, batch_rows, unreadable or {})
 
 
 def count_rows(root: Path, files: Sequence[StagedFile], options: ReadOptions) -> int | None:
@@ -167,16 +177,53 @@ def _count(file: DataFile) -> int | None:
     return count_columnar(file) if file.format in _COLUMNAR else None
 
 
-def _image_column(file: DataFile, finder: ImageFinder) -> ImageColumn | None:
+def _chunks(file: DataFile, unreadable: Unreadable | None) -> Iterator[Chunk]:
+    """Yield the chunks of a file; one that cannot be read up to its first chunk has none."""
+    if unreadable is not None and file.name in unreadable:
+        return
+    chunks = _read(file)
+    try:
+        first = next(chunks, None)
+    except (UnreadableSource, UnsupportedFormat) as error:
+        if unreadable is None:
+            raise
+        unreadable[file.name] = error
+        return
+    if first is not None:
+        yield first
+    yield from chunks
+
+
+def _image_column(
+    file: DataFile, finder: ImageFinder, unreadable: Unreadable | None
+) -> ImageColumn | None:
     """Return the column with the images of a file: the one that was named, else what is found."""
     limits = replace(file.limits, rows=min(file.limits.rows, _HEAD_ROWS))
-    head = _head(replace(file, limits=limits))
+    try:
+        head = _head(replace(file, limits=limits))
+    except (UnreadableSource, UnsupportedFormat) as error:
+        if unreadable is None:
+            raise
+        unreadable.setdefault(file.name, error)
+        return _column_of_unreadable(file)
     if file.options.image_column is not None:
         return fitting_column(head, file.options.image_column)
     folder = posixpath.dirname(file.name)
     return find_image_column(
         head, named=None, exists=lambda value: finder.resolve(value, folder) is not None
     )
+
+
+def _column_of_unreadable(file: DataFile) -> ImageColumn | None:
+    """Return the column of paths that a file most likely has of which nothing can be read.
+
+    The images that it lists must not go in without their rows: its mended redelivery would bring
+    them again, as other rows.
+    """
+    named = file.options.image_column
+    if named is None and posixpath.basename(file.name) not in METADATA_NAMES:
+        return None
+    return ImageColumn(named or "file_name", "path")
 
 
 def _with_text_paths(file: DataFile, column: ImageColumn | None) -> DataFile:
@@ -192,6 +239,7 @@ def _rest(
     columns: list[ImageColumn | None],
     options: ReadOptions,
     batch_rows: int,
+    unreadable: Unreadable,
 ) -> Iterator[Batch]:
     """Yield the images that no row named, and the rejections of whole files."""
     files = finder.files.values()
@@ -200,7 +248,8 @@ def _rest(
     is_listed = any(column is not None and column.kind == "path" for column in columns)
     if not is_listed:
         yield from image_batches(finder.root, left, options, batch_rows=batch_rows)
-    rejected = [unlisted_image(file) for file in left] if is_listed else []
+    rejected = [unlisted_image(file, unreadable) for file in left] if is_listed else []
+    rejected += [unreadable_file(name, error) for name, error in sorted(unreadable.items())]
     # A file that a row took for its image has come out with that row.
     others = [file for file in files if file.role == "other" and file.name not in finder.named]
     rejected += [unusable_file(file) for file in others]
