@@ -137,6 +137,14 @@ class UploadRows:
         if self.waiting_bytes > SMALL_BYTES:
             self._spill()
 
+    def begin_anew(self) -> None:
+        """Forget all rows; parts that were begun are removed."""
+        for writer in (self._own or {}).values():
+            writer.abort()
+        self._own = None
+        self.waiting = {asset: [] for asset in COMMIT_ORDER}
+        self.waiting_bytes = 0
+
     def close(self) -> None:
         """Finish the upload's own parts, if it has any."""
         if self._own is not None:

@@ -14,6 +14,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from lake_assets.contracts.fit import fit_rows
+from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
 from lake_assets.ingest.model import DataFile, Outcome, PreparedUpload
 from lake_assets.ingest.parts import UploadRows
@@ -31,9 +32,10 @@ from lake_assets.ingest.sorting import (
 )
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
-from lake_assets.intake.readers import read_upload
+from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
+from lake_assets.storage.files import hash_file
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, raw_spec
 
 IMAGE_BATCH_ROWS = 512
@@ -58,24 +60,55 @@ class Job:
 def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload:
     """Read ``upload`` into ``rows`` and return what became of it.
 
+    A data file that cannot be read is one rejected row. Where some of its rows had come out before
+    the damage was met, the upload is read again without it: its mended redelivery will bring them.
+
     Raises:
-        LakeError: when the upload as a whole cannot be used.
+        LakeError: when the upload as a whole cannot be used, as one of which nothing else than
+            unreadable files is left.
     """
     started = time.monotonic()
     files = upload.files()
-    preparation = _Preparation(job, upload, files, rows)
-    preparation.reject(refused_rows(upload))
-    fresh = preparation.skip_delivered(files)
-    for seen in preparation.look_at(_counted(_batches(job, upload, fresh), job.on_rows)):
-        preparation.take(seen)
-    preparation.require_fit()
-    rows.close()
-    job.state.remember(preparation.own_columns, preparation.data_files())
+    unreadable: Unreadable = {}
+    while True:
+        preparation = _Preparation(job, upload, files, rows, unreadable)
+        try:
+            preparation.run()
+            break
+        except (UnreadableSource, UnsupportedFormat) as error:
+            name = str(error.context.get("file", ""))
+            if name in unreadable or not any(file.name == name for file in files):
+                raise
+            unreadable[name] = error
+            job.state.forget(upload.id)
+            rows.begin_anew()
     outcome = replace(preparation.outcome(files), seconds=round(time.monotonic() - started, 3))
+    if unreadable:
+        _require_undamaged(upload, files, unreadable)
+        if not outcome.accepted and not outcome.duplicate:
+            raise next(iter(unreadable.values()))
+    job.state.remember(preparation.own_columns, preparation.data_files())
     return PreparedUpload(upload=upload, outcome=outcome)
 
 
-def _batches(job: Job, upload: Upload, files: tuple[StagedFile, ...]) -> Iterator[Batch]:
+def _require_undamaged(
+    upload: Upload, files: tuple[StagedFile, ...], unreadable: Unreadable
+) -> None:
+    """Raise if a file cannot be read because it is not what was delivered."""
+    for file in files:
+        if file.name in unreadable:
+            found = hash_file(upload.files_folder / file.name)
+            if found != file.sha256:
+                raise UnreadableSource(
+                    f"{file.name} is damaged in staging: it was delivered with SHA-256 "
+                    f"{file.sha256} and now has {found}. Check the disk, then deliver it again",
+                    file=file.name,
+                )
+
+
+def _batches(
+    job: Job, upload: Upload, files: tuple[StagedFile, ...], unreadable: Unreadable
+) -> Iterator[Batch]:
     settings = job.state.stores.settings
     has_images = any(file.role == "image" for file in files) or upload.manifest.options.image_column
     rows = min(settings.batch_size, IMAGE_BATCH_ROWS) if has_images else settings.batch_size
@@ -87,6 +120,7 @@ def _batches(job: Job, upload: Upload, files: tuple[StagedFile, ...]) -> Iterato
         expected=expected,
         batch_rows=rows,
         batch_bytes=settings.batch_bytes,
+        unreadable=unreadable,
     )
 
 
@@ -114,7 +148,12 @@ class _Preparation:
     """The state of preparing one upload: its rows and the counts."""
 
     def __init__(
-        self, job: Job, upload: Upload, files: tuple[StagedFile, ...], rows: UploadRows
+        self,
+        job: Job,
+        upload: Upload,
+        files: tuple[StagedFile, ...],
+        rows: UploadRows,
+        unreadable: Unreadable,
     ) -> None:
         self._job = job
         self._upload = upload
@@ -127,6 +166,19 @@ class _Preparation:
         self._files = {file.name: file for file in files if file.role == "data"}
         self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
         self._rows = rows
+        self._all_files = files
+        self._unreadable = unreadable
+
+    def run(self) -> None:
+        """Read the upload to its end."""
+        self.reject(refused_rows(self._upload))
+        batches = _batches(
+            self._job, self._upload, self.skip_delivered(self._all_files), self._unreadable
+        )
+        for seen in self.look_at(_counted(batches, self._job.on_rows)):
+            self.take(seen)
+        self.require_fit()
+        self._rows.close()
 
     # -- whole files
 
@@ -155,10 +207,14 @@ class _Preparation:
         return tuple(fresh)
 
     def data_files(self) -> tuple[DataFile, ...]:
-        """Return the data files that were read, with their rows."""
+        """Return the data files that were read, with their rows.
+
+        Not those that could not be: if they come again, they are looked at again.
+        """
         return tuple(
             DataFile(name=name, sha256=self._files[name].sha256, rows=rows)
             for name, rows in sorted(self._rows_by_file.items())
+            if name not in self._unreadable
         )
 
     # -- batches

@@ -64,6 +64,16 @@ def copy_hashed(source: Path, target: Path) -> CopiedFile:
     return copied
 
 
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 lower-case hex digits.
+
+    Raises:
+        StorageUnavailable, UnreadableSource.
+    """
+    with source_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class HashingWriter:
     """Writes a new file and knows the hash of what it wrote."""
 

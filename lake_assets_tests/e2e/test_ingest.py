@@ -409,6 +409,47 @@ def test_an_upload_that_fails_in_the_middle_leaves_the_others_whole(lake, folder
     assert_sound(lake)
 
 
+def half_a_parquet(path, *, rows=60_000):
+    """Write a file of which the first row groups can be read and the last cannot."""
+    texts = [random.Random(n).randbytes(12).hex() for n in range(rows)]
+    pq.write_table(pa.table({"a": texts}), path, row_group_size=20_000, compression="zstd")
+    last = pq.read_metadata(path).row_group(2).column(0)
+    begin = last.data_page_offset + 40
+    data = bytearray(path.read_bytes())
+    data[begin : begin + 5000] = bytes(5000)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("small", [8 * 2**20, 0], ids=["waiting in memory", "in parts of its own"])
+def test_a_file_damaged_in_its_middle_is_one_rejected_row(lake, tmp_path, monkeypatch, small):
+    monkeypatch.setattr(ingest_parts, "SMALL_BYTES", small)
+    (tmp_path / "d").mkdir()
+    pq.write_table(pa.table({"a": ["good"]}), tmp_path / "d" / "good.parquet")
+    half_a_parquet(tmp_path / "d" / "half.parquet")
+    assert deliver(lake, tmp_path / "d") == (2, 1, 1, 0)
+    assert rows(lake, "a") == [("good",)]
+    assert rows(lake, "file, row", "lake.quarantine") == [("half.parquet", None)]
+    assert_sound(lake)
+    # It is not known as delivered: if it comes again, mended or not, it is looked at.
+    assert deliver(lake, tmp_path / "d") == (2, 0, 1, 1)
+
+
+def test_an_upload_of_which_nothing_can_be_read_fails(lake, tmp_path):
+    half_a_parquet(tmp_path / "half.parquet")
+    with pytest.raises(UploadsFailed, match="half.parquet"):
+        deliver(lake, tmp_path / "half.parquet")
+    assert (states(lake), orphans(lake)) == (["failed"], set())
+
+
+def test_a_file_that_was_damaged_in_staging_is_not_taken_for_the_deliverers_fault(lake, tmp_path):
+    upload = stage(lake, pa.table({"a": range(100)}))
+    (staged,) = upload.files_folder.iterdir()
+    staged.chmod(0o644)
+    staged.write_bytes(staged.read_bytes()[:-20])
+    with pytest.raises(UploadsFailed, match="damaged in staging"):
+        lake.ingest(upload.id)
+
+
 def test_uploads_that_share_a_part_which_cannot_be_written_all_wait(lake, folder, monkeypatch):
     first, second = stage(lake, pa.table({"a": [1]})), stage(lake, pa.table({"b": [2]}))
     write = PartWriter.write
