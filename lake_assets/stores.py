@@ -41,7 +41,7 @@ def open_stores(settings: LakeSettings) -> Stores:
         settings=settings,
         layout=layout,
         staging=Staging(layout.staging),
-        tables=IcebergTables(layout.tables, layout.catalog_file),
+        tables=IcebergTables(layout.tables, layout.catalog_file, layout.plans),
         assets=ShardStore(layout.assets),
         thumbnails=ShardStore(layout.thumbnails),
         rebuilds=Notes(layout.rebuilds),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from lake_assets.errors import QueryFailed
-from lake_assets.storage.tables import IcebergTables
+
+if TYPE_CHECKING:
+    from lake_assets.storage.tables import IcebergTables
 
 
 def connect(*, scratch: Path, memory_limit: str | None = None) -> Any:
@@ -79,20 +81,17 @@ class LakeSql:
     def _register(self, connection: Any, names: Iterable[str], prune: Mapping[str, str]) -> None:
         names = tuple(names)
         for name in names:
-            table_schema = self._tables.schema(name)
-            known = set(table_schema.names) if table_schema is not None else set()
-            where = dict(prune) if known.issuperset(prune) else {}
             schema, _, table = name.partition(".")
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-            if self._tables.has_delete_files(name):
+            plan = self._tables.plan(name)
+            if plan is None:
                 rows = self._tables.read(name)
                 connection.register(f"_scan_{schema}_{table}", rows)
                 source = f'"_scan_{schema}_{table}"'
                 columns = "*"
             else:
-                source, columns = files_as_sql(
-                    connection, self._tables.data_files(name, where=where), table_schema
-                )
+                where = prune if {*plan.schema.names}.issuperset(prune) else {}
+                source, columns = files_as_sql(connection, plan.paths(where), plan.schema)
             view = f'"{schema}"."{table}"'
             connection.execute(f"CREATE VIEW {view} AS SELECT {columns} FROM {source}")
         # SHOW TABLES names what lies in the search path only.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -10,8 +12,10 @@ from lake_assets.storage.tables.model import (
     TableSpec,
     partition_field_name,
 )
-from lake_assets.storage.tables.parts import PartWriter
 from lake_assets.storage.tables.store import IcebergTables
+
+if TYPE_CHECKING:
+    from lake_assets.storage.tables.parts import PartWriter
 
 __all__ = [
     "Commit",
@@ -23,3 +27,12 @@ __all__ = [
     "TableSpec",
     "partition_field_name",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy: it imports pyarrow.compute, and readers need no writer.
+    if name == "PartWriter":
+        from lake_assets.storage.tables.parts import PartWriter
+
+        return PartWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyiceberg.exceptions import (
@@ -20,24 +20,17 @@ from pyiceberg.exceptions import (
     ValidationError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
-from pyiceberg.table import Table, Transaction
-from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 
+if TYPE_CHECKING:
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table, Transaction
+
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
 _TRIES = 12
-_LOST_RACE = (
-    CommitFailedException,
-    ValidationException,  # another writer put rows where this commit replaces some
-    TableAlreadyExistsError,
-    NamespaceAlreadyExistsError,
-    IntegrityError,  # another process made the same namespace between our look and our insert
-    OperationalError,
-)
 
 
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
@@ -119,6 +112,8 @@ def keys_in(table: Table) -> frozenset[str]:
 
 def equal(values: dict[str, str]) -> BooleanExpression:
     """Return the condition that each column has its value; without columns, true."""
+    from pyiceberg.expressions import AlwaysTrue, And, EqualTo
+
     expression: BooleanExpression = AlwaysTrue()
     for column, value in values.items():
         # As PyIceberg documents it; its annotations name the fields of the model behind it.
@@ -128,6 +123,8 @@ def equal(values: dict[str, str]) -> BooleanExpression:
 
 def any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
     """Return the condition that one of these sets of values holds; None: true."""
+    from pyiceberg.expressions import AlwaysTrue, Or
+
     if where is None:
         return AlwaysTrue()
     expressions = [equal(values) for values in where]
@@ -148,10 +145,11 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
         CommitConflict: after twelve lost races, which take about 15 s.
         UnknownOutcome.
     """
+    lost_race = _lost_race()
     for number in range(_TRIES):
         try:
             return attempt()
-        except _LOST_RACE as error:
+        except lost_race as error:
             last: Exception = error
         except CommitStateUnknownException as error:
             last = error
@@ -166,3 +164,17 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
     raise CommitConflict(
         f"{table}: other writers won the race {_TRIES} times; try again later", table=table
     ) from last
+
+
+def _lost_race() -> tuple[type[Exception], ...]:
+    """Return the errors that mean that another writer was faster."""
+    from sqlalchemy.exc import IntegrityError, OperationalError
+
+    return (
+        CommitFailedException,
+        ValidationException,  # another writer put rows where this commit replaces some
+        TableAlreadyExistsError,
+        NamespaceAlreadyExistsError,
+        IntegrityError,  # another process made the same namespace between our look and our insert
+        OperationalError,
+    )
