@@ -327,9 +327,8 @@ class Lake:
         from lake_assets.upkeep.checks import CHECKS
 
         datasets = self.registry.dataset_names() if names is None else tuple(names)
-        return [
-            (name, check, check.rule(self.stores, name)) for name in datasets for check in CHECKS
-        ]
+        found = {check.name: check.rule(self.stores, datasets) for check in CHECKS}
+        return [(name, check, found[check.name][name]) for name in datasets for check in CHECKS]
 
 
 def _write_if_absent(path: Path, text: str) -> None:

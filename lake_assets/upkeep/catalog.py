@@ -12,15 +12,30 @@ import pyarrow as pa
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.query.duckdb import LakeSql
+from lake_assets.contracts.registry import DatasetContract
+from lake_assets.query.duckdb import LakeSql, connect
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
-from lake_assets.storage.tables import Commit, Delivery
+from lake_assets.storage.tables import Commit, Delivery, TableFacts
 from lake_assets.stores import Stores
 
 
 def catalog_rows(stores: Stores, names: Sequence[DatasetName]) -> Any:
     """Return the rows of ``lake.partitions`` for these datasets, as a ``pyarrow.Table``."""
-    rows = [_row(stores, name) for name in names]
+    registry, known = stores.registry(), frozenset(stores.tables.names())
+    ask = _Ask(stores, names)
+    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT")
+    quarantined = ask(QUARANTINE.name, "count(*)")
+    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)")
+    rows = []
+    for name in names:
+        facts = stores.tables.facts(name.table) if name.table in known else None
+        row = _row(name, registry.contract(name), facts)
+        row["images"], row["image_bytes"] = images.get(name, (0, 0))
+        (row["quarantined"],) = quarantined.get(name, (0,))
+        row["uploads"], row["last_upload_id"], row["last_ingested_at"] = uploads.get(
+            name, (0, None, None)
+        )
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=PARTITIONS.schema)
 
 
@@ -42,15 +57,7 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     return done
 
 
-def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
-    contract = stores.registry().contract(name)
-    facts = stores.tables.facts(name.table) if stores.tables.exists(name.table) else None
-    images, image_bytes = _one(
-        stores, name, IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT"
-    ) or (0, 0)
-    quarantined = _one(stores, name, QUARANTINE.name, "count(*)") or (0,)
-    last = _one(stores, name, UPLOADS.name, "count(*), max(upload_id), max(finished_at)")
-    uploads, last_upload, last_at = last or (0, None, None)
+def _row(name: DatasetName, contract: DatasetContract, facts: TableFacts | None) -> dict[str, Any]:
     return {
         "provider": name.provider,
         "dataset": name.dataset,
@@ -61,23 +68,29 @@ def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
         "owner": contract.owner,
         "rows": facts.rows if facts else 0,
         "table_bytes": facts.byte_count if facts else 0,
-        "images": images,
-        "image_bytes": image_bytes,
-        "quarantined": quarantined[0],
-        "uploads": uploads,
         "columns": [f"{column}: {kind}" for column, kind, _ in facts.columns] if facts else [],
-        "last_upload_id": last_upload,
-        "last_ingested_at": last_at,
     }
 
 
-def _one(stores: Stores, name: DatasetName, table: str, what: str) -> tuple[Any, ...] | None:
-    if not stores.tables.exists(table):
-        return None
-    sql = LakeSql(stores.tables, scratch=stores.layout.scratch)
-    found: tuple[Any, ...] | None = sql.query(
-        f"SELECT {what} FROM {table} WHERE provider = ? AND dataset = ?",
-        (name.provider, name.dataset),
-        prune={"provider": name.provider, "dataset": name.dataset},
-    ).fetchone()
-    return found
+class _Ask:
+    """Asks the tables that datasets share about some of them, all in one query."""
+
+    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+        scratch = stores.layout.scratch
+        self._tables = stores.tables
+        self._sql = LakeSql(stores.tables, scratch=scratch, connection=connect(scratch=scratch))
+        self._keys = [str(name) for name in names]
+        one = names[0] if len(names) == 1 else None
+        self._prune = {"provider": one.provider, "dataset": one.dataset} if one else {}
+
+    def __call__(self, table: str, what: str) -> dict[DatasetName, tuple[Any, ...]]:
+        """Return ``what`` of each dataset that has rows in ``table``."""
+        if not self._tables.exists(table):
+            return {}
+        found = self._sql.query(
+            f"""SELECT provider, dataset, {what} FROM {table}
+                WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
+            (self._keys,),
+            prune=self._prune,
+        ).fetchall()
+        return {DatasetName(provider, dataset): tuple(rest) for provider, dataset, *rest in found}
