@@ -128,10 +128,8 @@ def any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
     if where is None:
         return AlwaysTrue()
     expressions = [equal(values) for values in where]
-    combined = expressions[0]
-    for expression in expressions[1:]:
-        combined = Or(combined, expression)
-    return combined
+    # All at once, so that PyIceberg balances the tree: a chain of thousands is too deep for Python.
+    return Or(*expressions) if len(expressions) > 1 else expressions[0]
 
 
 def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False) -> Commit:
