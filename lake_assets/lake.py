@@ -6,6 +6,8 @@ lake = Lake.open("data/lake")
 upload = lake.upload_raw_data("receipts/", provider="icdar", dataset="sroie")
 lake.ingest(upload.id)
 lake.sql("select count(*) from icdar.sroie").fetchall()
+
+What only some methods need is imported in them: with all of it a command takes a second to start.
 """
 
 from __future__ import annotations
@@ -18,27 +20,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
-from lake_assets.errors import (
-    InvalidRequest,
-    LakeNotFound,
-    StorageUnavailable,
-)
-from lake_assets.ingest import Ingested, Outcome, Request, ingest, raise_failures
-from lake_assets.ingest.model import read_outcome
-from lake_assets.intake.archives import ArchiveLimits
-from lake_assets.intake.delivery import Delivery, OnFiles, stage_delivery
-from lake_assets.intake.model import ReadOptions
+from lake_assets.errors import InvalidRequest, LakeNotFound, StorageUnavailable
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
-from lake_assets.query.duckdb import LakeSql
 from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
-from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.stores import Stores, open_stores
-from lake_assets.upkeep.catalog import refresh_catalog
-from lake_assets.upkeep.checks import CHECKS, Check, CheckResult
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lake_assets.ingest import Ingested, Outcome, Request
+    from lake_assets.intake.delivery import OnFiles
+    from lake_assets.upkeep.checks import Check, CheckResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +168,10 @@ class Lake:
             UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource: and
                 then nothing is left in staging.
         """
+        from lake_assets.intake.archives import ArchiveLimits
+        from lake_assets.intake.delivery import Delivery, stage_delivery
+        from lake_assets.intake.model import ReadOptions
+
         delivery = Delivery(
             source=Path(data_file) if isinstance(data_file, str) else data_file,
             name=DatasetName(provider, dataset),
@@ -208,6 +205,8 @@ class Lake:
         Raises:
             UnknownUpload.
         """
+        from lake_assets.ingest.model import read_outcome
+
         upload = self.stores.staging.find(upload_id)
         error = upload.error()
         lease = None
@@ -241,6 +240,8 @@ class Lake:
             InvalidRequest: if it failed before, or was cancelled: ``retry`` makes it pending.
             UnknownUpload, DatasetBusy.
         """
+        from lake_assets.ingest import Request
+
         upload = self.stores.staging.find(upload_id)
         if upload.state in (State.FAILED, State.CANCELLED):
             raise InvalidRequest(
@@ -257,12 +258,16 @@ class Lake:
         Raises:
             UploadsFailed: if some could not be ingested; the others were.
         """
+        from lake_assets.ingest import Request, raise_failures
+
         done = [self._bring_up_to_date(Request(name=name)) for name in self.datasets_with_work()]
         raise_failures([failure for item in done for failure in item.failures])
         return tuple(done)
 
     def rebuild(self, name: DatasetName) -> Ingested:
         """Read all finished uploads of a dataset again and replace what the tables have of it."""
+        from lake_assets.ingest import Request
+
         return self._ingest(Request(name=name, rebuild=True))
 
     def datasets_with_work(self) -> tuple[DatasetName, ...]:
@@ -275,11 +280,16 @@ class Lake:
         return tuple(sorted(names))
 
     def _ingest(self, request: Request) -> Ingested:
+        from lake_assets.ingest import raise_failures
+
         done = self._bring_up_to_date(request)
         raise_failures(done.failures)
         return done
 
     def _bring_up_to_date(self, request: Request) -> Ingested:
+        from lake_assets.ingest import ingest
+        from lake_assets.upkeep.catalog import refresh_catalog
+
         done = ingest(self.stores, request)
         if done.outcomes or request.name in self.stores.stale.names():
             refresh_catalog(self.stores, [request.name])
@@ -295,25 +305,31 @@ class Lake:
         Raises:
             QueryFailed.
         """
+        from lake_assets.query.duckdb import LakeSql
+
         return LakeSql(self.stores.tables, scratch=self.stores.layout.scratch).query(
             query, parameters
         )
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset that exists, sorted by name."""
+        from lake_assets.storage.system_tables import PARTITIONS
+        from lake_assets.storage.tables.arrow_types import python_rows
+
         if not self.stores.tables.exists(PARTITIONS.name):
             return []
-        rows: list[dict[str, Any]] = self.stores.tables.read(PARTITIONS.name).to_pylist()
+        rows = python_rows(self.stores.tables.read(PARTITIONS.name))
         return sorted(rows, key=lambda row: (row["provider"], row["dataset"], row["task"]))
 
     def check(
         self, names: Iterable[DatasetName] | None = None
     ) -> list[tuple[DatasetName, Check, CheckResult]]:
         """Run every check on these datasets (default: all) and return what they found."""
+        from lake_assets.upkeep.checks import CHECKS
+
         datasets = self.registry.dataset_names() if names is None else tuple(names)
-        return [
-            (name, check, check.rule(self.stores, name)) for name in datasets for check in CHECKS
-        ]
+        found = {check.name: check.rule(self.stores, datasets) for check in CHECKS}
+        return [(name, check, found[check.name][name]) for name in datasets for check in CHECKS]
 
 
 def _write_if_absent(path: Path, text: str) -> None:

@@ -81,6 +81,11 @@ class LakeLayout:
         """Spill files of running queries; safe to delete when idle."""
         return self.home / "tmp"
 
+    @property
+    def plans(self) -> Path:
+        """Which files each table has, by its metadata file; safe to delete at any time."""
+        return self.scratch / "plans"
+
     def create(self) -> None:
         """Make every folder that is missing."""
         folders = (

@@ -42,7 +42,10 @@ def open_stores(settings: LakeSettings) -> Stores:
         layout=layout,
         staging=Staging(layout.staging),
         tables=IcebergTables(
-            layout.tables, layout.catalog_file, lease_timeout_s=settings.lease_timeout_s
+            layout.tables,
+            layout.catalog_file,
+            layout.plans,
+            lease_timeout_s=settings.lease_timeout_s,
         ),
         assets=ShardStore(layout.assets),
         thumbnails=ShardStore(layout.thumbnails),

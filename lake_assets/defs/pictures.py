@@ -26,6 +26,14 @@ _CELL_CHARACTERS = 60
 _ID_CHARACTERS = 19
 
 
+NOTHING_PENDING = "Nothing was pending: the dataset is up to date."
+
+
+def idle_metadata(stores: Stores, table: str) -> dict[str, Any]:
+    """Return what is shown of a dataset that a run over many found up to date."""
+    return {"note": NOTHING_PENDING, "rows in": 0} | table_metadata(stores, table, None)
+
+
 def counts_metadata(prepared: Prepared) -> dict[str, Any]:
     """Return the numbers of what was ingested."""
     total = prepared.total()
@@ -42,7 +50,7 @@ def counts_metadata(prepared: Prepared) -> dict[str, Any]:
         "rows per second": round(total["rows_in"] / seconds, 1) if seconds else 0.0,
     }
     if not prepared.uploads:
-        numbers["note"] = "Nothing was pending: the dataset is up to date."
+        numbers["note"] = NOTHING_PENDING
     if prepared.recovered:
         ids = ", ".join(item.upload.id for item in prepared.recovered)
         numbers["finished for a process that died"] = ids

@@ -12,15 +12,30 @@ import pyarrow as pa
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.query.duckdb import LakeSql
+from lake_assets.contracts.registry import DatasetContract
+from lake_assets.query.duckdb import LakeSql, connect
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
-from lake_assets.storage.tables import Commit, Delivery
+from lake_assets.storage.tables import Commit, Delivery, TableFacts
 from lake_assets.stores import Stores
 
 
 def catalog_rows(stores: Stores, names: Sequence[DatasetName]) -> Any:
     """Return the rows of ``lake.partitions`` for these datasets, as a ``pyarrow.Table``."""
-    rows = [_row(stores, name) for name in names]
+    registry, known = stores.registry(), frozenset(stores.tables.names())
+    ask = _Ask(stores, names)
+    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT")
+    quarantined = ask(QUARANTINE.name, "count(*)")
+    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)")
+    rows = []
+    for name in names:
+        facts = stores.tables.facts(name.table) if name.table in known else None
+        row = _row(name, registry.contract(name), facts)
+        row["images"], row["image_bytes"] = images.get(name, (0, 0))
+        (row["quarantined"],) = quarantined.get(name, (0,))
+        row["uploads"], row["last_upload_id"], row["last_ingested_at"] = uploads.get(
+            name, (0, None, None)
+        )
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=PARTITIONS.schema)
 
 
@@ -42,10 +57,7 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     return done
 
 
-def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
-    contract = stores.registry().contract(name)
-    facts = stores.tables.facts(name.table) if stores.tables.exists(name.table) else None
-    numbers = _numbers(stores, name)
+def _row(name: DatasetName, contract: DatasetContract, facts: TableFacts | None) -> dict[str, Any]:
     return {
         "provider": name.provider,
         "dataset": name.dataset,
@@ -56,34 +68,29 @@ def _row(stores: Stores, name: DatasetName) -> dict[str, Any]:
         "owner": contract.owner,
         "rows": facts.rows if facts else 0,
         "table_bytes": facts.byte_count if facts else 0,
-        "images": numbers.get("images", 0),
-        "image_bytes": numbers.get("image_bytes", 0),
-        "quarantined": numbers.get("quarantined", 0),
-        "uploads": numbers.get("uploads", 0),
         "columns": [f"{column}: {kind}" for column, kind, _ in facts.columns] if facts else [],
-        "last_upload_id": numbers.get("last_upload_id"),
-        "last_ingested_at": numbers.get("last_ingested_at"),
     }
 
 
-_COUNTED = {
-    IMAGES.name: "count(*) AS images, coalesce(sum(stored_byte_count), 0)::BIGINT AS image_bytes",
-    QUARANTINE.name: "count(*) AS quarantined",
-    UPLOADS.name: "count(*) AS uploads, max(upload_id) AS last_upload_id, "
-    "max(finished_at) AS last_ingested_at",
-}
+class _Ask:
+    """Asks the tables that datasets share about some of them, all in one query."""
 
+    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+        scratch = stores.layout.scratch
+        self._tables = stores.tables
+        self._sql = LakeSql(stores.tables, scratch=scratch, connection=connect(scratch=scratch))
+        self._keys = [str(name) for name in names]
+        one = names[0] if len(names) == 1 else None
+        self._prune = {"provider": one.provider, "dataset": one.dataset} if one else {}
 
-def _numbers(stores: Stores, name: DatasetName) -> dict[str, Any]:
-    """Return what the lake's own tables have of a dataset; one query, so one snapshot of each."""
-    counted = [
-        f"(SELECT {what} FROM {table} WHERE provider = $provider AND dataset = $dataset)"
-        for table, what in _COUNTED.items()
-        if stores.tables.exists(table)
-    ]
-    if not counted:
-        return {}
-    own = {"provider": name.provider, "dataset": name.dataset}
-    sql = LakeSql(stores.tables, scratch=stores.layout.scratch)
-    found = sql.query(f"SELECT * FROM {' CROSS JOIN '.join(counted)}", own, prune=own)
-    return dict(zip(found.columns, found.fetchone(), strict=True))
+    def __call__(self, table: str, what: str) -> dict[DatasetName, tuple[Any, ...]]:
+        """Return ``what`` of each dataset that has rows in ``table``."""
+        if not self._tables.exists(table):
+            return {}
+        found = self._sql.query(
+            f"""SELECT provider, dataset, {what} FROM {table}
+                WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
+            (self._keys,),
+            prune=self._prune,
+        ).fetchall()
+        return {DatasetName(provider, dataset): tuple(rest) for provider, dataset, *rest in found}

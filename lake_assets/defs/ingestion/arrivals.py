@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -36,6 +36,20 @@ def plan_runs(waiting: Iterable[Waiting]) -> tuple[PlannedRun, ...]:
     return tuple(
         _planned(name, tuple(group)) for name, group in groupby(ordered, lambda item: item.name)
     )
+
+
+def next_runs(
+    planned: Iterable[PlannedRun], *, busy: Container[str], most: int
+) -> tuple[PlannedRun, ...]:
+    """Return those of the planned runs to ask for now: whose uploads have waited longest.
+
+    Args:
+        busy: Datasets, as partition keys, that have a run already.
+        most: How many runs to return, at most.
+    """
+    idle = [run for run in planned if str(run.name) not in busy]
+    idle.sort(key=lambda run: run.upload_ids[0])  # begins with the time of the upload
+    return tuple(sorted(idle[: max(most, 0)], key=lambda run: run.name))
 
 
 def _planned(name: DatasetName, uploads: tuple[Waiting, ...]) -> PlannedRun:

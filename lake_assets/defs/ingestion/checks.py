@@ -5,7 +5,10 @@ import dagster as dg
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.partitions import datasets
 from lake_assets.lake import Lake
-from lake_assets.upkeep.checks import CHECKS, Check
+from lake_assets.upkeep.checks import CHECKS, Check, Results
+
+_TOLD = 20
+"""Datasets of which a check's summary tells, where it looked at more."""
 
 
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
@@ -20,17 +23,29 @@ def _asset_check(check: Check) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
     ) -> dg.AssetCheckResult:
         names = [DatasetName.parse(key) for key in context.op_execution_context.partition_keys]
-        results = {str(name): check.rule(lake.stores, name) for name in names}
+        results = check.rule(lake.stores, names)
         severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
         numbers = next(iter(results.values())).numbers if len(results) == 1 else {}
         return dg.AssetCheckResult(
             passed=all(result.passed for result in results.values()),
             severity=severity,
-            description="; ".join(f"{key}: {result.summary}" for key, result in results.items()),
+            description=_summary(results),
             metadata=dict(numbers),
         )
 
     return run_check
+
+
+def _summary(results: Results) -> str:
+    """Return what was found, in words; of many datasets only those that failed."""
+    told = [f"{name}: {result.summary}" for name, result in results.items()]
+    if len(told) <= _TOLD:
+        return "; ".join(told)
+    wrong = [f"{name}: {result.summary}" for name, result in results.items() if not result.passed]
+    more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+    return (
+        f"{len(told) - len(wrong)} of {len(told)} datasets pass; {'; '.join(wrong[:_TOLD])}{more}"
+    )
 
 
 dataset_checks = [_asset_check(check) for check in CHECKS]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from lake_assets.storage.tables.leases import Lease, LeaseFacts, Leases
+from typing import TYPE_CHECKING
+
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
+    Lease,
+    LeaseFacts,
     Part,
     TableFacts,
     TableSpec,
     partition_field_name,
 )
-from lake_assets.storage.tables.parts import PartWriter
 from lake_assets.storage.tables.store import IcebergTables
+
+if TYPE_CHECKING:
+    from lake_assets.storage.tables.parts import PartWriter
 
 __all__ = [
     "Commit",
@@ -20,10 +25,18 @@ __all__ = [
     "IcebergTables",
     "Lease",
     "LeaseFacts",
-    "Leases",
     "Part",
     "PartWriter",
     "TableFacts",
     "TableSpec",
     "partition_field_name",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Lazy: it imports pyarrow.compute, and readers need no writer.
+    if name == "PartWriter":
+        from lake_assets.storage.tables.parts import PartWriter
+
+        return PartWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,14 @@ PyIceberg answers with ``large_string`` in some places and ``string`` in others,
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 _DOC = b"doc"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = pa.timestamp("us", tz="UTC")
 
 
 def plain_schema(schema: Any) -> Any:
@@ -31,6 +34,23 @@ def plain_type(kind: Any) -> Any:
     if types.is_map(kind):
         return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
     return kind
+
+
+def python_rows(table: Any) -> list[dict[str, Any]]:
+    """Return what ``table.to_pylist()`` does.
+
+    PyArrow imports pandas, 0.15 s, to make a ``datetime``; nothing else in a catalog needs it.
+    """
+    columns = {name: _python_values(table[name]) for name in table.column_names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _python_values(column: Any) -> list[Any]:
+    if column.type != _INSTANT:
+        values: list[Any] = column.to_pylist()
+        return values
+    since_us = (item for chunk in column.chunks for item in chunk.view(pa.int64()).to_pylist())
+    return [None if us is None else _EPOCH + timedelta(microseconds=us) for us in since_us]
 
 
 def _plain_field(field: Any) -> Any:

@@ -25,7 +25,8 @@ from sqlalchemy import URL, Connection, event
 
 from lake_assets.errors import LeaseLost
 from lake_assets.storage.shards import sync_file_system
-from lake_assets.storage.tables.leases import Lease, require_lease
+from lake_assets.storage.tables.leases import require_lease
+from lake_assets.storage.tables.model import Lease
 
 _KEPT_METADATA = 64
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyiceberg.exceptions import (
@@ -20,9 +20,6 @@ from pyiceberg.exceptions import (
     ValidationError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
-from pyiceberg.table import Table, Transaction
-from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lake_assets.errors import (
     CommitConflict,
@@ -33,16 +30,13 @@ from lake_assets.errors import (
 )
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 
+if TYPE_CHECKING:
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table, Transaction
+
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
 _TRIES = 12
-_LOST_RACE = (
-    CommitFailedException,
-    ValidationException,  # another writer put rows where this commit replaces some
-    TableAlreadyExistsError,
-    NamespaceAlreadyExistsError,
-    IntegrityError,  # another process made the same namespace between our look and our insert
-)
 _BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
@@ -144,6 +138,8 @@ def keys_in(table: Table) -> frozenset[str]:
 
 def equal(values: dict[str, str]) -> BooleanExpression:
     """Return the condition that each column has its value; without columns, true."""
+    from pyiceberg.expressions import AlwaysTrue, And, EqualTo
+
     expression: BooleanExpression = AlwaysTrue()
     for column, value in values.items():
         # As PyIceberg documents it; its annotations name the fields of the model behind it.
@@ -153,13 +149,13 @@ def equal(values: dict[str, str]) -> BooleanExpression:
 
 def any_of(where: Sequence[dict[str, str]] | None) -> BooleanExpression:
     """Return the condition that one of these sets of values holds; None: true."""
+    from pyiceberg.expressions import AlwaysTrue, Or
+
     if where is None:
         return AlwaysTrue()
     expressions = [equal(values) for values in where]
-    combined = expressions[0]
-    for expression in expressions[1:]:
-        combined = Or(combined, expression)
-    return combined
+    # All at once, so that PyIceberg balances the tree: a chain of thousands is too deep for Python.
+    return Or(*expressions) if len(expressions) > 1 else expressions[0]
 
 
 def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False) -> Commit:
@@ -173,10 +169,13 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
         CommitConflict: after twelve lost races, which take about 15 s.
         UnknownOutcome.
     """
+    from sqlalchemy.exc import OperationalError
+
+    lost_race = _lost_race()
     for number in range(_TRIES):
         try:
             return attempt()
-        except _LOST_RACE as error:
+        except lost_race as error:
             last: Exception = error
         except OperationalError as error:
             if not any(said in str(error.orig) for said in _BUSY):
@@ -197,3 +196,16 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
     raise CommitConflict(
         f"{table}: other writers won the race {_TRIES} times; try again later", table=table
     ) from last
+
+
+def _lost_race() -> tuple[type[Exception], ...]:
+    """Return the errors that mean that another writer was faster."""
+    from sqlalchemy.exc import IntegrityError
+
+    return (
+        CommitFailedException,
+        ValidationException,  # another writer put rows where this commit replaces some
+        TableAlreadyExistsError,
+        NamespaceAlreadyExistsError,
+        IntegrityError,  # another process made the same namespace between our look and our insert
+    )

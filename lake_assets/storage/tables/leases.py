@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -22,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from lake_assets.errors import DatasetBusy, LeaseLost
 from lake_assets.storage.processes import is_dead, signature
+from lake_assets.storage.tables.model import Lease, LeaseFacts
 
 _POLL_S = 0.05
 _BEATS_PER_TIMEOUT = 6
@@ -36,33 +36,6 @@ CREATE TABLE IF NOT EXISTS lake_leases (
     upload_id TEXT NOT NULL, rows_read BIGINT NOT NULL
 )"""
 _COLUMNS = "token, holder, heartbeat_at, run_id, upload_id, rows_read"
-
-
-@dataclass(slots=True, kw_only=True)
-class Lease:
-    """The right to change what is stored of ``name``. Passed on to every commit."""
-
-    name: str
-    token: int
-    left_token: int | None = None
-    """Token of a holder that is gone and did not give the lease back; None: it did."""
-    upload_id: str = ""
-    """What its holder works on; others see it, some seconds late."""
-    rows_read: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseFacts:
-    """What others see of a lease."""
-
-    is_held: bool
-    """Whether a living process holds it, as far as can be told from here."""
-    token: int
-    holder: dict[str, Any]
-    """Host, pid and start of the process; empty: nobody."""
-    run_id: str
-    upload_id: str
-    rows_read: int
 
 
 class Leases:

@@ -79,3 +79,30 @@ class TableFacts:
     committed_at: datetime | None
     columns: tuple[tuple[str, str, str], ...]
     """(name, Iceberg type, comment)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Lease:
+    """The right to change what is stored of ``name``. Passed on to every commit."""
+
+    name: str
+    token: int
+    left_token: int | None = None
+    """Token of a holder that is gone and did not give the lease back; None: it did."""
+    upload_id: str = ""
+    """What its holder works on; others see it, some seconds late."""
+    rows_read: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseFacts:
+    """What others see of a lease."""
+
+    is_held: bool
+    """Whether a living process holds it, as far as can be told from here."""
+    token: int
+    holder: dict[str, Any]
+    """Host, pid and start of the process; empty: nobody."""
+    run_id: str
+    upload_id: str
+    rows_read: int

@@ -1,5 +1,8 @@
 """The Iceberg table store. With its neighbours in this folder, the only importer of PyIceberg.
 
+PyIceberg is imported where a table is written or planned: importing it takes longer than most
+commands, and a table that has not changed is read by the plan that was kept of it.
+
 Invariants: a delivery's key is in a table's snapshot summaries exactly when its rows are in the
 table; a commit adds all of its parts or none; a commit that is repeated changes nothing.
 """
@@ -7,22 +10,17 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import (
     NoSuchNamespaceError,
     NoSuchTableError,
 )
-from pyiceberg.table import Table, Transaction
-from pyiceberg.transforms import parse_transform
-from sqlalchemy.exc import OperationalError
 
 from lake_assets.errors import SchemaMismatch, UnknownTable
 from lake_assets.storage.tables.arrow_types import plain_schema
-from lake_assets.storage.tables.catalog import LakeCatalog
 from lake_assets.storage.tables.commits import (
     add_parts,
     any_of,
@@ -34,15 +32,22 @@ from lake_assets.storage.tables.commits import (
     retried,
     unseen,
 )
-from lake_assets.storage.tables.leases import Lease, Leases
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
+    Lease,
     TableFacts,
     TableSpec,
     partition_field_name,
 )
-from lake_assets.storage.tables.parts import PartWriter
+from lake_assets.storage.tables.plans import Plans, TablePlan, facts_of, has_delete_files, plan_of
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table, Transaction
+
+    from lake_assets.storage.tables.catalog import LakeCatalog
+    from lake_assets.storage.tables.leases import Leases
+    from lake_assets.storage.tables.parts import PartWriter
 
 _PROPERTIES = {
     "format-version": "2",
@@ -62,18 +67,29 @@ class IcebergTables:
     Args:
         warehouse: Folder of the tables; each lies in ``<namespace>/<table>``.
         catalog_file: SQLite file; made when missing.
+        plans: Folder in which plans of tables are kept; None: they are made in each process.
         lease_timeout_s: See ``Leases``.
     """
 
     def __init__(
-        self, warehouse: Path, catalog_file: Path, *, lease_timeout_s: float = 60.0
+        self,
+        warehouse: Path,
+        catalog_file: Path,
+        plans: Path | None = None,
+        *,
+        lease_timeout_s: float = 60.0,
     ) -> None:
         self._warehouse = warehouse
         self._catalog_file = catalog_file
         self._lease_timeout_s = lease_timeout_s
+        self._plans = Plans(catalog_file, plans)
 
     @cached_property
     def _catalog(self) -> LakeCatalog:
+        from sqlalchemy.exc import OperationalError
+
+        from lake_assets.storage.tables.catalog import LakeCatalog
+
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
@@ -82,6 +98,8 @@ class IcebergTables:
     @cached_property
     def leases(self) -> Leases:
         """Who works on which dataset; kept next to the tables' pointers."""
+        from lake_assets.storage.tables.leases import Leases
+
         return Leases(lambda: self._catalog.engine, timeout_s=self._lease_timeout_s)
 
     def close(self) -> None:
@@ -94,17 +112,32 @@ class IcebergTables:
 
     def names(self) -> tuple[str, ...]:
         """Return all table names, sorted."""
-        found = []
-        for namespace in self._catalog.list_namespaces():
-            found += [".".join(name) for name in self._catalog.list_tables(namespace)]
-        return tuple(sorted(found))
+        return self._plans.names()
 
     def exists(self, table: str) -> bool:
         """Return whether the catalog knows ``table``."""
-        return self._find(table) is not None
+        return self._plans.pointer(table) is not None
+
+    def plan(self, table: str) -> TablePlan | None:
+        """Return which files hold the rows of ``table`` now; None: it has delete files.
+
+        Raises:
+            UnknownTable.
+        """
+        plan = self._plans.find(table)
+        if plan is None:
+            found = self._require(table)
+            if has_delete_files(found):
+                return None
+            plan = plan_of(table, found)
+            self._plans.keep(plan)
+        return plan
 
     def schema(self, table: str) -> Any | None:
         """Return the table's present ``pyarrow.Schema``, or None if there is no such table."""
+        plan = self._plans.find(table)
+        if plan is not None:
+            return plan.schema
         found = self._find(table)
         return None if found is None else _arrow_schema(found)
 
@@ -122,22 +155,8 @@ class IcebergTables:
         Raises:
             UnknownTable.
         """
-        found = self._require(table)
-        snapshot = found.current_snapshot()
-        totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
-        return TableFacts(
-            name=table,
-            location=found.location(),
-            rows=int(totals.get("total-records", 0)),
-            byte_count=int(totals.get("total-files-size", 0)),
-            file_count=int(totals.get("total-data-files", 0)),
-            snapshot_id=snapshot.snapshot_id if snapshot else None,
-            committed_at=_instant(snapshot.timestamp_ms) if snapshot else None,
-            columns=tuple(
-                (field.name, str(field.field_type), field.doc or "")
-                for field in found.schema().fields
-            ),
-        )
+        plan = self._plans.find(table)
+        return plan.facts if plan else facts_of(table, self._require(table))
 
     def committed(self, table: str, keys: Sequence[str]) -> frozenset[str]:
         """Return those of ``keys`` whose deliveries ``table`` has already."""
@@ -154,17 +173,14 @@ class IcebergTables:
             UnknownTable.
             SchemaMismatch: if the table has delete files, so that its files hold more than it.
         """
-        scan = self._require(table).scan(row_filter=equal(where or {}))
-        tasks = list(scan.plan_files())
-        if any(task.delete_files for task in tasks):
+        plan = self.plan(table)
+        if plan is None:
             raise SchemaMismatch(f"{table} has delete files; read it with `read`", table=table)
-        return tuple(task.file.file_path.removeprefix("file://") for task in tasks)
+        return plan.paths(where)
 
     def has_delete_files(self, table: str) -> bool:
         """Return whether some rows of the table's files are deleted."""
-        snapshot = self._require(table).current_snapshot()
-        totals = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
-        return int(totals.get("total-delete-files", 0)) > 0
+        return self._plans.find(table) is None and has_delete_files(self._require(table))
 
     def read(
         self,
@@ -184,6 +200,12 @@ class IcebergTables:
         Raises:
             UnknownTable.
         """
+        from lake_assets.storage.tables.planned_rows import read_planned
+
+        plan = self.plan(table)
+        rows = plan and read_planned(plan, where=where or {}, columns=columns, limit=limit)
+        if rows is not None:
+            return rows
         scan = self._require(table).scan(
             row_filter=equal(where or {}), selected_fields=columns, limit=limit
         )
@@ -194,6 +216,8 @@ class IcebergTables:
 
     def part_writer(self, spec: TableSpec, *, stem: str) -> PartWriter:
         """Return a writer of parts for ``spec``'s table, which need not exist yet."""
+        from lake_assets.storage.tables.parts import PartWriter
+
         return PartWriter(self.data_folder(spec.name), stem=stem, partition_by=spec.partition_by)
 
     def data_folder(self, table: str) -> Path:
@@ -273,6 +297,8 @@ class IcebergTables:
         return self._warehouse / namespace / name
 
     def _find(self, table: str) -> Table | None:
+        if self._plans.pointer(table) is None:  # 0.1 ms, where PyIceberg takes 5 to say so
+            return None
         try:
             return self._catalog.load_table(table)
         except (NoSuchTableError, NoSuchNamespaceError):
@@ -307,6 +333,8 @@ class IcebergTables:
             properties={**_PROPERTIES, "comment": spec.description},
         )
         if spec.partition_by:
+            from pyiceberg.transforms import parse_transform
+
             with transaction.update_spec() as update:
                 for transform, column in spec.partition_by:
                     name = partition_field_name(transform, column)
@@ -340,10 +368,6 @@ def _can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:
 def _current_snapshot_id(table: Table) -> int | None:
     snapshot = table.current_snapshot()
     return snapshot.snapshot_id if snapshot else None
-
-
-def _instant(timestamp_ms: int) -> datetime:
-    return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC)
 
 
 def _arrow_schema(table: Table) -> Any:
