@@ -7,7 +7,7 @@ makes its row a misfit. Invariant: each row is either kept whole or reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,9 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
                 actual=f"{value.as_py()!r:.200} ({value.type})",
             )
             misfits.setdefault(row, misfit)
-    kept = pa.array((n for n in range(rows.num_rows) if n not in misfits), pa.int64())
+    kept = pa.arange(0, rows.num_rows)
+    if misfits:
+        kept = kept.filter(_mask(rows.num_rows, misfits))
     table = pa.table([columns[field.name] for field in grown], schema=grown)
     return Fitted(
         rows=table.take(kept) if misfits else table,
@@ -170,7 +172,7 @@ def _fit_column(column: Any, wanted: Any) -> _Column:
     bad = tuple(_rows_that_do_not_cast(column, wanted, 0))
     if not bad:
         return _Column(column.cast(wanted), ())
-    good = pc.if_else(_mask(len(column), bad), pa.scalar(None, column.type), column)
+    good = pc.if_else(_mask(len(column), bad), column, pa.scalar(None, column.type))
     return _Column(good.cast(wanted), bad)
 
 
@@ -233,6 +235,6 @@ def _time_may_fit(given: Any, wanted: Any) -> bool:
     return False
 
 
-def _mask(length: int, rows: tuple[int, ...]) -> Any:
-    bad = set(rows)
-    return pa.array((row in bad for row in range(length)), pa.bool_())
+def _mask(length: int, bad_rows: Collection[int]) -> Any:
+    """Return ``pyarrow.BooleanArray``: false at the bad rows."""
+    return pc.invert(pc.is_in(pa.arange(0, length), pa.array(bad_rows, pa.int64())))

@@ -80,8 +80,10 @@ def test_a_new_column_begins_a_new_part(tmp_path):
 
 def test_a_part_that_is_large_enough_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "MAX_PART_BYTES", 1)
-    table = pa.table({"a": [1]})
-    assert [part.rows for part in write(tmp_path, table, table)] == [1, 1]
+    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 1)
+    written = write(tmp_path, *(pa.table({"a": [n]}) for n in range(8)))
+    assert len(written) > 1
+    assert [row for part in written for row in rows_of(part)] == [{"a": n} for n in range(8)]
 
 
 def test_an_error_removes_everything_that_was_written(tmp_path):
