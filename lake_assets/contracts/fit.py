@@ -191,7 +191,7 @@ def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int
 def _piece(column: Any, start: int, end: int) -> Any:
     # A cast of a slice of lists also looks at the items outside the slice, and may fail for them.
     if pa.types.is_nested(column.type):
-        return column.take(pa.array(range(start, end), pa.int64()))
+        return column.take(pa.arange(start, end))
     return column[start:end]
 
 
