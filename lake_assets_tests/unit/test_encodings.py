@@ -40,7 +40,7 @@ CASES = {
     "booleans": (pa.array([n % 2 == 0 for n in NUMBERS]), {"a": PLAIN}),
     "nulls": (pa.nulls(COUNT, pa.string()), {"a": DICTIONARY}),
     "lists": (pa.array([[n, n + COUNT] for n in range(0, COUNT, 2)]), {"a.list.element": DELTA}),
-    "lists of nothing": (pa.array([[], None], pa.list_(pa.int64())), {"a.list.element": DICTIONARY}),
+    "empty lists": (pa.array([[], None], pa.list_(pa.int64())), {"a.list.element": DICTIONARY}),
     "structs": (
         pa.array([{"x": n, "y": "s"} for n in NUMBERS], PAIR),
         {"a.x": DELTA, "a.y": DICTIONARY},

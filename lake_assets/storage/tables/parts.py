@@ -169,16 +169,14 @@ class _OpenPart:
         if self._waiting_rows < ROW_GROUP_ROWS:
             return None
         whole = self._waiting_rows - self._waiting_rows % ROW_GROUP_ROWS
-        table = self.take()
+        table = self._take_waiting()
         if whole < table.num_rows:  # else every row group would be followed by a small one
             self._wait_with(table.slice(whole))
         return table.slice(0, whole)
 
     def take(self) -> Any | None:
         """Return all rows that were gathered, or None if there are none."""
-        waiting, self._waiting = self._waiting, []
-        self._waiting_rows, self.waiting_bytes = 0, 0
-        return pa.concat_tables(waiting) if waiting else None
+        return self._take_waiting() if self._waiting else None
 
     def encode(self, rows: Any) -> None:
         """Write rows as row groups; the first ones begin the file and decide its encodings."""
@@ -226,6 +224,11 @@ class _OpenPart:
             use_dictionary=list(encodings.dictionaries),
             column_encoding=encodings.others,
         )
+
+    def _take_waiting(self) -> Any:
+        waiting, self._waiting = self._waiting, []
+        self._waiting_rows, self.waiting_bytes = 0, 0
+        return pa.concat_tables(waiting)
 
     def _wait_with(self, rows: Any) -> None:
         self._waiting.append(rows)
