@@ -169,16 +169,17 @@ def _fit_column(column: Any, wanted: Any) -> _Column:
         nulls = pa.nulls(len(column), wanted)
         return _Column(nulls, tuple(pc.indices_nonzero(column.is_valid()).to_pylist()))
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    whole = _cast(column, wanted)
+    if whole is not None:
+        return _Column(whole, ())
     bad = tuple(_rows_that_do_not_cast(column, wanted, 0))
-    if not bad:
-        return _Column(column.cast(wanted), ())
     good = pc.if_else(_mask(len(column), bad), column, pa.scalar(None, column.type))
     return _Column(good.cast(wanted), bad)
 
 
 def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int]:
     """Yield positions by halving: a few bad values in many cost a few casts."""
-    if _casts(column, wanted):
+    if _cast(column, wanted) is not None:
         return
     if len(column) == 1:
         yield first
@@ -195,12 +196,11 @@ def _piece(column: Any, start: int, end: int) -> Any:
     return column[start:end]
 
 
-def _casts(column: Any, wanted: Any) -> bool:
+def _cast(column: Any, wanted: Any) -> Any | None:
     try:
-        column.cast(wanted)
+        return column.cast(wanted)
     except pa.ArrowInvalid:
-        return False
-    return True
+        return None
 
 
 def _may_fit(given: Any, wanted: Any) -> bool:

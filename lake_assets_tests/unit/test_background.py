@@ -95,6 +95,22 @@ def test_after_an_error_nothing_is_finished(calls):
             attempt()
 
 
+def test_no_call_runs_after_one_that_failed(calls):
+    may_fail, seen = threading.Event(), []
+
+    def fail_later():
+        may_fail.wait(10)
+        fail()
+
+    calls.submit(fail_later)
+    calls.submit(lambda: seen.append("second"))
+    may_fail.set()
+    with pytest.raises(ValueError, match="it failed"):
+        calls.finish()
+    calls.stop()  # with `cancel_futures`, but the second may have begun by now
+    assert seen == []
+
+
 def test_stopping_drops_what_has_not_begun(calls):
     may_end, has_begun, seen = threading.Event(), threading.Event(), []
 

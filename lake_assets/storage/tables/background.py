@@ -1,7 +1,7 @@
 """Calls that run on one thread of their own while the caller goes on.
 
 Invariants: calls run in order, one at a time; few of them wait, so what they hold is bounded; the
-error of a call is never lost, and nothing can be finished after one.
+error of a call is never lost, and no call runs after it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class BackgroundCalls:
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
         self._pending: deque[Future[None]] = deque()
+        self._is_broken = False
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have ``call`` run after those before it; waits while enough are waiting.
@@ -32,7 +33,7 @@ class BackgroundCalls:
         self._settle(MOST_WAITING)
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
-        self._pending.append(self._executor.submit(call))
+        self._pending.append(self._executor.submit(self._run, call))
 
     def finish(self) -> None:
         """Return once all calls have run, and the thread has ended.
@@ -49,6 +50,13 @@ class BackgroundCalls:
             self._executor.shutdown(wait=True, cancel_futures=True)
         self._executor = None
         self._pending.clear()
+        self._is_broken = False
+
+    def _run(self, call: Callable[[], None]) -> None:
+        if not self._is_broken:
+            self._is_broken = True  # and stays so if the call raises, whatever it raises
+            call()
+            self._is_broken = False
 
     def _settle(self, most: int) -> None:
         # Calls that are done leave at once, or an error would wait for the next call's turn.
