@@ -7,7 +7,7 @@ makes its row a misfit. Invariant: each row is either kept whole or reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,9 @@ def fit_rows(rows: Any, schema: Any) -> Fitted:
                 actual=f"{_shown(value):.200} ({value.type})",
             )
             misfits.setdefault(row, misfit)
-    kept = pa.array((n for n in range(rows.num_rows) if n not in misfits), pa.int64())
+    kept = pa.arange(0, rows.num_rows)
+    if misfits:
+        kept = kept.filter(_mask(rows.num_rows, misfits))
     table = pa.table([columns[field.name] for field in grown], schema=grown)
     return Fitted(
         rows=table.take(kept) if misfits else table,
@@ -187,16 +189,17 @@ def _cast_column(column: Any, wanted: Any) -> _Column:
         nulls = pa.nulls(len(column), wanted)
         return _Column(nulls, tuple(pc.indices_nonzero(column.is_valid()).to_pylist()))
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    whole = _cast(column, wanted)
+    if whole is not None:
+        return _Column(whole, ())
     bad = tuple(_rows_that_do_not_cast(column, wanted, 0))
-    if not bad:
-        return _Column(column.cast(wanted), ())
-    good = pc.if_else(_mask(len(column), bad), pa.scalar(None, column.type), column)
+    good = pc.if_else(_mask(len(column), bad), column, pa.scalar(None, column.type))
     return _Column(good.cast(wanted), bad)
 
 
 def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int]:
     """Yield positions by halving: a few bad values in many cost a few casts."""
-    if _casts(column, wanted):
+    if _cast(column, wanted) is not None:
         return
     if len(column) == 1:
         yield first
@@ -209,16 +212,15 @@ def _rows_that_do_not_cast(column: Any, wanted: Any, first: int) -> Iterator[int
 def _piece(column: Any, start: int, end: int) -> Any:
     # A cast of a slice of lists also looks at the items outside the slice, and may fail for them.
     if pa.types.is_nested(column.type):
-        return column.take(pa.array(range(start, end), pa.int64()))
+        return column.take(pa.arange(start, end))
     return column[start:end]
 
 
-def _casts(column: Any, wanted: Any) -> bool:
+def _cast(column: Any, wanted: Any) -> Any | None:
     try:
-        column.cast(wanted)
+        return column.cast(wanted)
     except pa.ArrowInvalid:
-        return False
-    return True
+        return None
 
 
 def _may_fit(given: Any, wanted: Any) -> bool:
@@ -253,6 +255,6 @@ def _time_may_fit(given: Any, wanted: Any) -> bool:
     return False
 
 
-def _mask(length: int, rows: tuple[int, ...]) -> Any:
-    bad = set(rows)
-    return pa.array((row in bad for row in range(length)), pa.bool_())
+def _mask(length: int, bad_rows: Collection[int]) -> Any:
+    """Return ``pyarrow.BooleanArray``: false at the bad rows."""
+    return pc.invert(pc.is_in(pa.arange(0, length), pa.array(bad_rows, pa.int64())))

@@ -180,15 +180,18 @@ def _planned(
     known: SeenKeys,
     upload_id: str,
 ) -> _Planned:
-    refs = batch.images if batch.images is not None else (None,) * batch.rows.num_rows
+    if batch.images is None:
+        count = batch.rows.num_rows
+        none = SeenBatch(
+            batch=batch, shas=(None,) * count, byte_counts=(0,) * count, unusable=unusable
+        )
+        return _Planned(none, [])
     seen = SeenBatch(
         batch=batch,
-        shas=[_sha256(ref) for ref in refs],
-        byte_counts=[_byte_count(ref) for ref in refs],
+        shas=[_sha256(ref) for ref in batch.images],
+        byte_counts=[_byte_count(ref) for ref in batch.images],
         unusable=unusable,
     )
-    if batch.images is None:
-        return _Planned(seen, [])
     new = known.add_new(seen.shas, upload_id=upload_id)
     tasks = [
         ImageTask(ref=ref, sha256=sha, plan=plan)

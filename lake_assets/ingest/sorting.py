@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,9 @@ class Rows:
     """Whether the upload has images at all."""
 
     def take(self, table: Any, kept: Any) -> Rows:
-        """Return the rows at the positions ``kept``, with ``table`` as their columns."""
+        """Return the rows at the positions ``kept``, ascending, with ``table`` as their columns."""
+        if len(kept) == len(self.shas):
+            return replace(self, table=table)
         return Rows(
             file=self.file,
             table=table,
@@ -72,6 +74,8 @@ def usable_rows(seen: SeenBatch) -> UsableRows:
         shas=seen.shas,
         has_images=batch.images is not None,
     )
+    if batch.images is None:
+        return UsableRows(rows=everything, rejected=(), images_in=0, image_bytes_in=0)
     bad = [n for n, sha in enumerate(seen.shas) if sha in seen.unusable]
     gone = set(bad)
     good = [n for n in range(len(seen.shas)) if n not in gone]
@@ -191,7 +195,7 @@ def raw_rows(rows: Rows, ids: Any, *, upload_id: str, now: datetime) -> Any:
         ids,
         pa.repeat(pa.scalar(upload_id), count),
         pa.repeat(pa.scalar(now, INSTANT), count),
-        pa.array(rows.shas, pa.string()),
+        pa.array(rows.shas, pa.string()) if rows.has_images else pa.nulls(count, pa.string()),
     ]
     schema = pa.schema([*RAW_COLUMNS, *rows.table.schema])
     return pa.table([*lake_columns, *rows.table.columns], schema=schema)

@@ -121,7 +121,7 @@ def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: 
     rows = table_of({name: column.values for name, column in columns.items()}, raw.num_rows)
     culprits = {i: name for name, column in columns.items() for i in column.misfits}
     if not culprits:
-        return Chunk(rows=rows, numbers=numbers_of(range(start, start + raw.num_rows)))
+        return Chunk(rows=rows, numbers=pa.arange(start, start + raw.num_rows))
     kept = [i for i in range(raw.num_rows) if i not in culprits]
     return Chunk(
         rows=keep_rows(rows, kept),

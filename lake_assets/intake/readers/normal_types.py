@@ -183,7 +183,7 @@ def _misfits(values: pa.ChunkedArray, kind: pa.DataType, start: int) -> set[int]
 def _compact(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the values without those that lie outside their slice: a cast would look at them."""
     is_nested = _types.is_nested(values.type)
-    return values.take(pa.array(range(len(values)), pa.int64())) if is_nested else values
+    return values.take(pa.arange(0, len(values))) if is_nested else values
 
 
 def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:

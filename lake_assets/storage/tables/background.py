@@ -1,0 +1,65 @@
+"""Calls that run on one thread of their own while the caller goes on.
+
+Invariants: calls run in order, one at a time; few of them wait, so what they hold is bounded; the
+error of a call is never lost, and no call runs after it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+THREAD_NAME = "lake-background"
+MOST_WAITING = 1
+"""Calls that wait while one runs: more would only hold more memory, as the thread is never idle
+for want of one."""
+
+
+class BackgroundCalls:
+    """A thread that is started by the first call and ended by ``finish`` or ``stop``."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self._pending: deque[Future[None]] = deque()
+        self._is_broken = False
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run after those before it; waits while enough are waiting.
+
+        Raises:
+            Exception: What an earlier call raised, now and at every later use.
+        """
+        self._settle(MOST_WAITING)
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
+        self._pending.append(self._executor.submit(self._run, call))
+
+    def finish(self) -> None:
+        """Return once all calls have run, and the thread has ended.
+
+        Raises:
+            Exception: What a call raised; then call ``stop``.
+        """
+        self._settle(0)
+        self.stop()
+
+    def stop(self) -> None:
+        """Drop the calls that have not begun, wait for the one that runs, and end the thread."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = None
+        self._pending.clear()
+        self._is_broken = False
+
+    def _run(self, call: Callable[[], None]) -> None:
+        if not self._is_broken:
+            self._is_broken = True  # and stays so if the call raises, whatever it raises
+            call()
+            self._is_broken = False
+
+    def _settle(self, most: int) -> None:
+        # Calls that are done leave at once, or an error would wait for the next call's turn.
+        while self._pending and (len(self._pending) > most or self._pending[0].done()):
+            self._pending[0].result()  # one that failed stays, and raises again
+            self._pending.popleft()
