@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lake_assets.errors import InvalidRequest, UnreadableSource
+from lake_assets.errors import InvalidRequest, LakeError, UnreadableSource
+from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.model import ReadOptions, RejectedRow
+from lake_assets.intake.readers.delimited import read_delimited
+from lake_assets.intake.readers.source import Chunk, DataFile, Limits
 from lake_assets_tests.contract.readers_harness import Staged
 
 
@@ -283,3 +291,142 @@ def test_no_character_is_lost_whatever_the_quotes(tmp_path_factory, content, bat
     kept += "".join(json.loads(row.row_json) for row in result.rejected)
     letters = sorted(char for char in content if char in "ab;")
     assert sorted(char for char in kept if char in "ab;") == letters
+
+
+# -- one way to read a file, or the other
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a file gives; values as text, so that -0.0 is not 0.0."""
+
+    schema: pa.Schema | None
+    rows: list[tuple[int, str]]
+    rejected: list[RejectedRow]
+    error: tuple[type[LakeError], str] | None = None
+
+
+def outcome(file: DataFile, **how: int) -> Outcome:
+    chunks: list[Chunk] = []
+    error = None
+    try:
+        chunks.extend(read_delimited(file, **how))
+    except LakeError as problem:
+        error = (type(problem), str(problem))
+    schemas = {chunk.rows.schema for chunk in chunks}
+    assert len(schemas) <= 1
+    for chunk in chunks:
+        chunk.rows.validate(full=True)
+        assert chunk.rows.num_rows == len(chunk.numbers) <= file.limits.rows
+    return Outcome(
+        schema=schemas.pop() if schemas else None,
+        rows=[
+            (number, repr(row))
+            for chunk in chunks
+            for number, row in zip(chunk.numbers.to_pylist(), chunk.rows.to_pylist(), strict=True)
+        ],
+        rejected=[row for chunk in chunks for row in chunk.rejected],
+        error=error,
+    )
+
+
+GOOD_FIELDS = (
+    ["", "0", "1", "-20", "999999999999999", "1000000000000000", "9223372036854775807"],
+    ["", "1", "2.5", "-0", "-.5", "0.000", "1e3", "1e-310", "123456789012345.6", "1E-2", "5."],
+    ["true", "FALSE", "tRue", ""],
+    ["2024-02-29", "0001-01-01", "9999-12-31", ""],
+    ["2024-01-01 10:00", "2024-01-01T10:00:00.5", ""],
+    ["2024-01-01T10:00:00Z", "2024-01-01T10:00:00+02:00", ""],
+    ["", '""', "x", " x ", "é", "\u2028", "😀", '"a""b"', '"a\nb"', '"a\r\nb"', '"a,b"', '"""x"""'],
+    ["", "", '""'],
+)
+ODD_FIELDS = (
+    *("007", "+5", "-0", "9223372036854775808", "1e999", "0x10", "nan", "2023-02-29", " 5", "5 "),
+    *("0000-01-01", "2024-01-01T10:00:00.123456789", "1_000", "٣", "true ", "a;b", '"5"', '"\r"'),
+    *('5" pipe', '"x"x', ' "x"', '"x" ', '"', '""x', 'x""', "a,b", "\0", "\ufeff", "\x85", "\x1c"),
+    *(
+        "\udcff",
+        "\udce2\udc82",
+        '"a\rb"',
+        '"\n\n"',
+        '"x\udcffx\n"',
+        '\ufeff"a"',
+        '"\0"',
+        "",
+        ",",
+        "\\",
+    ),
+)
+KINDS = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.date32(), pa.int32()]
+KINDS += [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.decimal128(5, 2), pa.list_(pa.int64())]
+
+some = st.integers(1, 4)
+line_ends = st.sampled_from(["\n"] * 6 + ["\r\n", "\r\n", "\r", "\n\n", "\r\n\n", "\n\r", " \n"])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> str:
+    """Rows of one width with columns of one kind, but for a few fields, rows and line ends."""
+    columns = draw(st.lists(st.sampled_from(GOOD_FIELDS), min_size=1, max_size=3))
+    delimiter = draw(st.sampled_from(",,,,;|\t"))
+    oddity = draw(st.sampled_from([0, 0, 5, 20]))
+    end = draw(line_ends)
+    text = delimiter.join("abc"[: len(columns)]) + end
+    for _ in range(draw(st.integers(0, 25))):
+        fields = [draw(st.sampled_from(column)) for column in columns]
+        if draw(st.integers(0, 99)) < oddity:
+            fields[draw(st.integers(0, len(fields) - 1))] = draw(st.sampled_from(ODD_FIELDS))
+        if draw(st.integers(0, 99)) < oddity // 2:
+            fields = draw(st.sampled_from([fields[1:], [*fields, "z"], [*fields, ""]]))
+        text += delimiter.join(fields) + (draw(line_ends) if oddity else end)
+    return text if draw(st.booleans()) else text.rstrip("\r\n")
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    if encoding.startswith("utf-16"):
+        return ("\ufeff" + text).encode(encoding, "surrogatepass")
+    return text.encode(encoding, "surrogateescape")
+
+
+contents = st.one_of(
+    st.builds(
+        encoded, tables(), st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16-le", "utf-16-be"])
+    ),
+    st.text('ab1,"\n\r;\0é', max_size=80).map(lambda text: ("k,v\n" + text).encode()),
+    st.binary(max_size=40).map(lambda content: b"k,v\n" + content),
+)
+
+
+@st.composite
+def delimited_files(draw: st.DrawFn, folder: Path) -> DataFile:
+    content = draw(contents)
+    packed = draw(st.integers(0, 9)) == 0
+    path = folder / ("rows.csv.gz" if packed else "rows.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    expected = draw(st.dictionaries(st.sampled_from("abckv"), st.sampled_from(KINDS), max_size=2))
+    delimiter = draw(st.sampled_from([None] * 8 + [",", ";", "a", " ", "é", "1"]))
+    return DataFile(
+        name="rows.csv",
+        path=path,
+        format=draw(st.sampled_from([DataFormat.CSV] * 9 + [DataFormat.TSV])),
+        options=ReadOptions(header=draw(st.integers(0, 9)) > 0, delimiter=delimiter),
+        expected=pa.schema(list(expected.items())) if expected else None,
+        limits=Limits(rows=draw(st.sampled_from([1, 2, 3, 7, 8192])), byte_count=2**26),
+    )
+
+
+def ways(draw: st.DrawFn) -> dict[str, int]:
+    """What decides where a file is cut and how much of it is read twice."""
+    return {
+        "plain_bytes": draw(st.sampled_from([1, 8, 16, 24, 40, 64, 100, 300, 2**22])),
+        "kept_bytes": draw(st.sampled_from([0, 1, 200, 2**27])),
+    }
+
+
+@unlimited
+@given(data=st.data())
+def test_a_file_gives_the_same_at_once_and_record_by_record(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("csv")
+    file = data.draw(delimited_files(folder))
+    how: dict[str, Any] = ways(data.draw)
+    assert outcome(file, **how) == outcome(file, plain_bytes=0, kept_bytes=0)

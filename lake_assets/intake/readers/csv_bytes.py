@@ -51,9 +51,11 @@ class ByteFeed:
 
     def skip_to(self, position: int) -> None:
         """Pass over bytes that were taken when the file was read before."""
-        while self.position < position and not self._is_ended:
-            self._buffer = self._buffer[position - self.position :]
+        while self.position < position:
             self._fill(min(position - self.position, _SKIPPED_BYTES))
+            if not self._buffer:
+                return
+            self._buffer = self._buffer[position - self.position :]
 
     def take_records(self, size: int, delimiter: str) -> bytes:
         """Return up to ``size`` bytes of whole records with well-formed quotes.
