@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 
 from lake_assets.intake.readers.csv_records import Feed
 from lake_assets.intake.readers.source import DataFile
@@ -22,6 +23,9 @@ from lake_assets.intake.readers.text import (
     Utf8Source,
     record_too_long,
 )
+
+_Bytes = npt.NDArray[np.uint8]
+_Positions = npt.NDArray[np.intp]
 
 _LINE_PIECE_BYTES = 64 * 1024
 _SKIPPED_BYTES = 1024 * 1024
@@ -63,10 +67,9 @@ class ByteFeed:
         None at the end, and none where only lines can be taken.
         """
         self._fill(size + 1)
-        data = self._buffer[:size]
-        end = records_end(data, delimiter, is_all=self._is_ended and len(self._buffer) <= size)
-        self._buffer = self._buffer[end:]
-        return data[:end]
+        end = records_end(self._buffer, size, delimiter, is_all=self._is_ended)
+        data, self._buffer = self._buffer[:end], self._buffer[end:]
+        return data
 
     @contextmanager
     def lines(self) -> Iterator[Feed]:
@@ -129,30 +132,34 @@ def records_in(data: bytes, size: int, delimiter: str) -> Iterator[bytes]:
     while start < len(data):
         end, wanted = 0, max(size, 1)
         while not end:
-            piece = data[start : start + wanted]
-            end = records_end(piece, delimiter, is_all=start + wanted >= len(data))
+            piece = data[start : start + wanted + 1]
+            end = records_end(piece, wanted, delimiter, is_all=True)
             wanted *= 2
         yield data[start : start + end]
         start += end
 
 
-def records_end(data: bytes, delimiter: str, *, is_all: bool) -> int:
-    """Return how much of the bytes, which begin with a record, is whole records.
+def records_end(data: bytes, size: int, delimiter: str, *, is_all: bool) -> int:
+    """Return how much of the first ``size`` bytes, which begin with a record, is whole records.
 
     0: none can be told to be, because the first is longer, or has quotes where none should be.
 
     Args:
         data: UTF-8, or what is left of it.
+        size: How much to look at; a copy of that much would take a third of the time.
         delimiter: One ASCII character.
-        is_all: Whether the file ends with these bytes.
+        is_all: Whether nothing follows the bytes.
     """
-    if b'"' not in data:
-        return len(data) if is_all else data.rfind(b"\n") + 1
-    quotes = np.flatnonzero(np.frombuffer(data, np.uint8) == _QUOTE)
-    good = _well_formed(data, quotes, delimiter)
+    size = min(size, len(data))
+    is_all = is_all and size == len(data)
+    if data.find(b'"', 0, size) < 0:
+        return size if is_all else data.rfind(b"\n", 0, size) + 1
+    text = np.frombuffer(data, np.uint8, size)
+    quotes = np.flatnonzero(text == _QUOTE)
+    good = _well_formed(text, quotes, delimiter)
     if is_all and good == len(quotes) and good % 2 == 0:
-        return len(data)
-    end = len(data) if good == len(quotes) else int(quotes[good])
+        return size
+    end = size if good == len(quotes) else int(quotes[good])
     for _ in range(_MOST_TRIES):
         end = data.rfind(b"\n", 0, end)
         before = int(np.searchsorted(quotes, end))
@@ -162,20 +169,20 @@ def records_end(data: bytes, delimiter: str, *, is_all: bool) -> int:
     return 0
 
 
-def _well_formed(data: bytes, quotes: np.ndarray, delimiter: str) -> int:
+def _well_formed(text: _Bytes, quotes: _Positions, delimiter: str) -> int:
     """Return how many quotes, from the first on, stand where they may.
 
     Every other one opens a field: before it is a delimiter or a line end, or the quote that closed
     the field, which makes the two one doubled quote. The others close one, and mirror that.
     """
-    text = np.frombuffer(data, np.uint8)
-    edges = np.array([ord(delimiter), _CR, _LF, _QUOTE], np.uint8)
+    edges = np.zeros(256, np.bool_)
+    edges[[ord(delimiter), _CR, _LF, _QUOTE]] = True
     opening, closing = quotes[::2], quotes[1::2]
     is_good = np.ones(len(quotes), np.bool_)
     # The first byte follows a line end; the last is followed by one, or by what is not seen yet.
-    is_good[::2] = (opening == 0) | np.isin(text[opening - 1], edges)
+    is_good[::2] = (opening == 0) | edges[text[opening - 1]]
     after = np.minimum(closing + 1, len(text) - 1)
-    is_good[1::2] = (after == closing) | np.isin(text[after], edges)
+    is_good[1::2] = (after == closing) | edges[text[after]]
     bad = np.flatnonzero(~is_good)
     return int(bad[0]) if len(bad) else len(quotes)
 

@@ -165,12 +165,14 @@ def _with_nulls(values: pa.StringArray, quoted: set[int]) -> pa.StringArray:
 
 
 def _parsed(data: bytes, width: int, delimiter: str) -> list[pa.StringArray] | None:
+    # Without a line end pyarrow takes an empty last field for quoted if the one before it is.
+    whole = data if data.endswith(b"\n") else data + b"\n"
     names = [str(i) for i in range(width)]
     try:
         table = pa_csv.read_csv(
-            pa.py_buffer(data),
+            pa.py_buffer(whole),
             # One block, and one thread: the caller has several.
-            pa_csv.ReadOptions(column_names=names, block_size=len(data) + 1, use_threads=False),
+            pa_csv.ReadOptions(column_names=names, block_size=len(whole) + 1, use_threads=False),
             pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.intake.readers import csv_proofs as proofs
 from lake_assets.intake.readers.values import DoesNotFit, fit_text
 
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
@@ -23,6 +24,7 @@ _INT = r"(?:0|-?[1-9][0-9]*)"
 _NUMBER = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # Text with 15 significant digits survives the way into a double and back (DBL_DIG).
 _EXACT_DIGITS = 15
+_FIRST_VALUES = 16
 _SMALLEST_NORMAL = 2.2250738585072014e-308
 
 
@@ -39,6 +41,8 @@ class _Candidate:
     kind: pa.DataType
     pattern: str
     is_exact: Callable[[pa.Array, pa.Array], bool]
+    is_proven: Callable[[pa.StringArray, pa.Array], bool]
+    """Whether texts and what pyarrow made of them show, for less, that the pattern matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +146,21 @@ def _fitting(
 
 
 def _cast(candidate: _Candidate, values: pa.StringArray) -> pa.Array | None:
-    if not _all(pc.match_substring_regex(values, f"^{candidate.pattern}$")):
+    # Where nothing fits, pyarrow words an error for every value: 14 ms for each 30,000.
+    if not _matches(candidate, values[:_FIRST_VALUES]):
         return None
-    lower = pc.utf8_lower(values) if pa.types.is_boolean(candidate.kind) else values
     try:
-        cast = lower.cast(candidate.kind)
+        cast = values.cast(candidate.kind)
     except pa.ArrowInvalid:
         return None
     infinite = pa.types.is_floating(candidate.kind) and not _all(pc.is_finite(cast))
-    return None if infinite else cast
+    if infinite or not (candidate.is_proven(values, cast) or _matches(candidate, values)):
+        return None
+    return cast
+
+
+def _matches(candidate: _Candidate, values: pa.StringArray) -> bool:
+    return _all(pc.match_substring_regex(values, f"^{candidate.pattern}$"))
 
 
 def _all(flags: pa.BooleanArray) -> bool:
@@ -183,10 +193,10 @@ def _digits(texts: pa.Array) -> pa.Array:
 
 
 _CANDIDATES = (
-    _Candidate(pa.bool_(), "(?i:true|false)", _always),
-    _Candidate(pa.int64(), _INT, _always),
-    _Candidate(pa.float64(), _NUMBER, _is_exact_double),
-    _Candidate(pa.date32(), _DATE, _always),
-    _Candidate(pa.timestamp("us"), _TIMESTAMP, _always),
-    _Candidate(pa.timestamp("us", tz="UTC"), _TIMESTAMP + _OFFSET, _always),
+    _Candidate(pa.bool_(), "(?i:true|false)", _always, proofs.are_words),
+    _Candidate(pa.int64(), _INT, _always, proofs.are_plain_integers),
+    _Candidate(pa.float64(), _NUMBER, _is_exact_double, proofs.are_plain_numbers),
+    _Candidate(pa.date32(), _DATE, _always, proofs.are_dates),
+    _Candidate(pa.timestamp("us"), _TIMESTAMP, _always, proofs.are_times),
+    _Candidate(pa.timestamp("us", tz="UTC"), _TIMESTAMP + _OFFSET, _always, proofs.are_times),
 )
