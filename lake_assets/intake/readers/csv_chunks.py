@@ -17,7 +17,13 @@ import pyarrow.compute as pc
 
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.csv_bytes import ByteFeed
-from lake_assets.intake.readers.csv_columns import RecordReader, Stretch, TextBlock, moved
+from lake_assets.intake.readers.csv_columns import (
+    RecordReader,
+    Stretch,
+    TextBlock,
+    moved,
+    one_array,
+)
 from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.readers.source import (
     Chunk,
@@ -121,7 +127,7 @@ def chunks(
 
 def settled(chunk: Chunk, kinds: dict[str, pa.DataType]) -> Chunk:
     """Return a kept chunk with the columns and types that the whole file turned out to have."""
-    columns = {name: as_kind(_array(chunk.rows, name), kind) for name, kind in kinds.items()}
+    columns = {name: as_kind(one_array(chunk.rows[name]), kind) for name, kind in kinds.items()}
     rows = table_of(columns, chunk.rows.num_rows)
     return Chunk(rows=rows, numbers=chunk.numbers, rejected=chunk.rejected)
 
@@ -149,11 +155,9 @@ def _numbered(chunk: Chunk, start: int) -> Chunk:
 
 
 def _can_settle(chunk: Chunk, kinds: dict[str, pa.DataType]) -> bool:
-    return all(as_kind(_array(chunk.rows, name), kind) is not None for name, kind in kinds.items())
-
-
-def _array(rows: pa.Table, name: str) -> pa.Array:
-    return rows.column(name).combine_chunks()
+    return all(
+        as_kind(one_array(chunk.rows[name]), kind) is not None for name, kind in kinds.items()
+    )
 
 
 def _typed(

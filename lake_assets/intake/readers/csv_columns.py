@@ -183,7 +183,12 @@ def _parsed(data: bytes, width: int, delimiter: str) -> list[pa.StringArray] | N
         )
     except pa.ArrowInvalid:
         return None
-    return [column.combine_chunks() for column in table.columns]
+    return [one_array(column) for column in table.columns]
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column in one piece; combine_chunks() would copy one that is."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _gathered(blocks: Iterable[TextBlock], limits: Limits) -> Iterator[TextBlock]:
