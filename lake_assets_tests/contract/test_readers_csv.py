@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.delimited import read_delimited
 from lake_assets.intake.readers.source import Chunk, DataFile, Limits
+from lake_assets.intake.readers.text_types import TypeGuess, parse_column
+from lake_assets.intake.readers.values import fit_text
 from lake_assets_tests.contract.readers_harness import Staged
 
 
@@ -43,6 +46,7 @@ WELL_FORMED = {
         b'a,b\n"",\n,""\n"x""y",""\n',
         [("", None), (None, ""), ('x"y', "")],
     ),
+    "null_next_to_quoted_without_line_end": (b'a,b\nk,l\n"",', [("k", "l"), ("", None)]),
     "spaces_stay": (b"a,b\n x , y\n", [(" x ", " y")]),
     "byte_order_mark": (b'\xef\xbb\xbf"a",b\nx,y\n', [("x", "y")]),
     "utf_16_little": ("\ufeffa,b\nä,y\n".encode("utf-16-le"), [("ä", "y")]),
@@ -430,3 +434,116 @@ def test_a_file_gives_the_same_at_once_and_record_by_record(tmp_path_factory, da
     file = data.draw(delimited_files(folder))
     how: dict[str, Any] = ways(data.draw)
     assert outcome(file, **how) == outcome(file, plain_bytes=0, kept_bytes=0)
+
+
+def one_file(folder: Path, content: bytes, rows: int = 8192) -> DataFile:
+    path = folder / "rows.csv"
+    path.write_bytes(content)
+    return DataFile(
+        name="rows.csv",
+        path=path,
+        format=DataFormat.CSV,
+        options=ReadOptions(),
+        limits=Limits(rows=rows, byte_count=2**26),
+    )
+
+
+BAD_LINES = {
+    "ragged": b"1,2\n",
+    "bad_utf8": b"1,\xff,x\n",
+    "nul": b"1,\0,x\n",
+    "stray_quote": b'1,5" pipe,x\n',
+    "text_behind_a_quote": b'1,"x"x,y\n',
+    "open_quote": b'1,"x,y\n',
+    "lone_cr": b"1,x,y\r1,z,w\n",
+    "mark": b"\xef\xbb\xbf1,x,y\n",
+    "long": b"1," + b"x" * 9000 + b",y\n",
+    "long_and_quoted": b'1,"' + b"x\n" * 4500 + b'",y\n',
+    "only_line_ends": b"\n" * 9000,
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+@pytest.mark.parametrize("kept_bytes", [0, 20_000, 2**27])
+def test_what_is_not_plain_leaves_the_rest_as_it_is(tmp_path, case, kept_bytes):
+    lines = [b'%d,"a,""b""\n",2024-01-01\n' % number for number in range(3000)]
+    for place in (1, 1500, 1501, 2999):
+        lines[place] = BAD_LINES[case] + lines[place]
+    file = one_file(tmp_path, b"a,b,c\n" + b"".join(lines))
+    fast = outcome(file, plain_bytes=4096, kept_bytes=kept_bytes)
+    assert fast == outcome(file, plain_bytes=0, kept_bytes=0)
+    numbers = [number for number, _ in fast.rows] + [row.row for row in fast.rejected]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert len(numbers) >= 3000
+
+
+LATE_VALUES = {
+    "after_integers": ("5", ["7", "2.5", "007", "x", "1000000000000000", '""', "-0"]),
+    "after_numbers": ("1.50", ["7", "1e999", "x", "0.1234567890123456"]),
+    "after_booleans": ("TRUE", ["1", "false", "x"]),
+    "after_dates": ("2024-01-01", ["0000-01-01", "2023-02-29", "2024-01-01T10:00"]),
+    "after_nulls": ("", ["5", "x", "true", '""', "2024-01-01T10:00Z"]),
+}
+
+
+@pytest.mark.parametrize("case", LATE_VALUES)
+@pytest.mark.parametrize("kept_bytes", [0, 1000, 2**27])
+def test_a_late_value_decides_for_rows_that_were_kept(tmp_path, case, kept_bytes):
+    early, late = LATE_VALUES[case]
+    for value in late:
+        content = "k,v\n" + f"k,{early}\n" * 500 + f"k,{value}\n"
+        file = one_file(tmp_path, content.encode())
+        fast = outcome(file, plain_bytes=256, kept_bytes=kept_bytes)
+        assert fast == outcome(file, plain_bytes=0, kept_bytes=0)
+        assert fast.rejected == []
+
+
+def test_a_field_beyond_the_limit_is_rejected_and_a_line_beyond_its_own_ends_the_file(tmp_path):
+    file = one_file(tmp_path, b"a,b\nx,y\n" + b"x" * (16 * 2**20 + 1) + b",y\nz,w\n")
+    result = outcome(file)
+    assert [row.rule for row in result.rejected] == [QUOTES]
+    assert [number for number, _ in result.rows] == [0, 2]
+    with file.path.open("r+b") as sparse:
+        sparse.truncate(2**31)
+    assert outcome(file).error is not None
+
+
+WRITTEN_AS = {
+    pa.bool_(): ("true", "(?i:true|false)"),
+    pa.int64(): ("5", "0|-?[1-9][0-9]*"),
+    pa.float64(): (
+        "1.5",
+        r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+    ),
+    pa.date32(): ("2024-01-01", "(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    pa.timestamp("us"): (
+        "2024-01-01T10:00",
+        r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?",
+    ),
+    pa.timestamp("us", "UTC"): (
+        "2024-01-01T10:00Z",
+        r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+        r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)",
+    ),
+}
+BEGINNINGS = ["", "0", "-", "+", "00", "0x", "-0", "2024-01-01", "0000-01-01", "2024-01-01T10"]
+BEGINNINGS += ["2024-01-01 10:00", "0000-12-31T23:00", "2024-01-01T10:00:00", "tru", "fals", "1e"]
+
+
+@settings(unlimited, max_examples=300)
+@given(
+    kind=st.sampled_from(list(WRITTEN_AS)),
+    beginning=st.sampled_from(BEGINNINGS),
+    end=st.text("0123456789-+.:eETZ xinf", max_size=7),
+)
+def test_a_column_has_a_type_only_if_every_value_is_written_so(kind, beginning, end):
+    good, pattern = WRITTEN_AS[kind]
+    value = beginning + end
+    guess = TypeGuess()
+    # Behind as many good ones as are looked at by themselves.
+    guess.narrow(guess.fit(pa.array([good] * 20 + [None, value])))
+    assert guess.kind() != kind or re.fullmatch(pattern, value)
+    column = parse_column(pa.array([good] * 20 + [None, value]), kind, "v")
+    if not re.fullmatch(pattern, value) and not column.misfits:
+        # Types that a table has are met more freely, but value by value.
+        assert column.values[21].as_py() == fit_text(value, kind, "v")

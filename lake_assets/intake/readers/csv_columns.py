@@ -28,6 +28,7 @@ _FEWEST_LINES = 64
 # A piece with a bad record in it is cut into this many, down to a 256th of a plain one.
 _PARTS = 16
 _FINEST = 256
+_NO_TEXT = pa.array([], pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,10 @@ class RecordReader:
         # Every call of pyarrow's parser passes over a byte order mark, not only a file's first.
         if b"\0" in data or data.startswith(UTF8_MARK):
             return None
-        columns = _parsed(data, len(self.layout.names), self.layout.delimiter)
+        width = len(self.layout.names)
+        # pyarrow has no name for a file of line ends alone.
+        is_empty = not data.lstrip(b"\r\n")
+        columns = [_NO_TEXT] * width if is_empty else _parsed(data, width, self.layout.delimiter)
         if columns is None:
             return None
         numbers = pa.array(np.arange(len(columns[0]), dtype=np.int64))
