@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lake_assets.errors import InvalidRequest, UnreadableSource
+from lake_assets.errors import InvalidRequest, LakeError, UnreadableSource
+from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.model import ReadOptions, RejectedRow
+from lake_assets.intake.readers.delimited import read_delimited
+from lake_assets.intake.readers.source import Chunk, DataFile, Limits
+from lake_assets.intake.readers.text_types import TypeGuess, parse_column
+from lake_assets.intake.readers.values import fit_text
 from lake_assets_tests.contract.readers_harness import Staged
 
 
@@ -35,6 +46,7 @@ WELL_FORMED = {
         b'a,b\n"",\n,""\n"x""y",""\n',
         [("", None), (None, ""), ('x"y', "")],
     ),
+    "null_next_to_quoted_without_line_end": (b'a,b\nk,l\n"",', [("k", "l"), ("", None)]),
     "spaces_stay": (b"a,b\n x , y\n", [(" x ", " y")]),
     "byte_order_mark": (b'\xef\xbb\xbf"a",b\nx,y\n', [("x", "y")]),
     "utf_16_little": ("\ufeffa,b\nä,y\n".encode("utf-16-le"), [("ä", "y")]),
@@ -283,3 +295,255 @@ def test_no_character_is_lost_whatever_the_quotes(tmp_path_factory, content, bat
     kept += "".join(json.loads(row.row_json) for row in result.rejected)
     letters = sorted(char for char in content if char in "ab;")
     assert sorted(char for char in kept if char in "ab;") == letters
+
+
+# -- one way to read a file, or the other
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a file gives; values as text, so that -0.0 is not 0.0."""
+
+    schema: pa.Schema | None
+    rows: list[tuple[int, str]]
+    rejected: list[RejectedRow]
+    error: tuple[type[LakeError], str] | None = None
+
+
+def outcome(file: DataFile, **how: int) -> Outcome:
+    chunks: list[Chunk] = []
+    error = None
+    try:
+        chunks.extend(read_delimited(file, **how))
+    except LakeError as problem:
+        error = (type(problem), str(problem))
+    schemas = {chunk.rows.schema for chunk in chunks}
+    assert len(schemas) <= 1
+    for chunk in chunks:
+        chunk.rows.validate(full=True)
+        assert chunk.rows.num_rows == len(chunk.numbers) <= file.limits.rows
+    return Outcome(
+        schema=schemas.pop() if schemas else None,
+        rows=[
+            (number, repr(row))
+            for chunk in chunks
+            for number, row in zip(chunk.numbers.to_pylist(), chunk.rows.to_pylist(), strict=True)
+        ],
+        rejected=[row for chunk in chunks for row in chunk.rejected],
+        error=error,
+    )
+
+
+GOOD_FIELDS = (
+    ["", "0", "1", "-20", "999999999999999", "1000000000000000", "9223372036854775807"],
+    ["", "1", "2.5", "-0", "-.5", "0.000", "1e3", "1e-310", "123456789012345.6", "1E-2", "5."],
+    ["true", "FALSE", "tRue", ""],
+    ["2024-02-29", "0001-01-01", "9999-12-31", ""],
+    ["2024-01-01 10:00", "2024-01-01T10:00:00.5", ""],
+    ["2024-01-01T10:00:00Z", "2024-01-01T10:00:00+02:00", ""],
+    ["", '""', "x", " x ", "é", "\u2028", "😀", '"a""b"', '"a\nb"', '"a\r\nb"', '"a,b"', '"""x"""'],
+    ["", "", '""'],
+)
+ODD_FIELDS = (
+    *("007", "+5", "-0", "9223372036854775808", "1e999", "0x10", "nan", "2023-02-29", " 5", "5 "),
+    *("0000-01-01", "2024-01-01T10:00:00.123456789", "1_000", "٣", "true ", "a;b", '"5"', '"\r"'),
+    *('5" pipe', '"x"x', ' "x"', '"x" ', '"', '""x', 'x""', "a,b", "\0", "\ufeff", "\x85", "\x1c"),
+    *(
+        "\udcff",
+        "\udce2\udc82",
+        '"a\rb"',
+        '"\n\n"',
+        '"x\udcffx\n"',
+        '\ufeff"a"',
+        '"\0"',
+        "",
+        ",",
+        "\\",
+    ),
+)
+KINDS = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.date32(), pa.int32()]
+KINDS += [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.decimal128(5, 2), pa.list_(pa.int64())]
+
+some = st.integers(1, 4)
+line_ends = st.sampled_from(["\n"] * 6 + ["\r\n", "\r\n", "\r", "\n\n", "\r\n\n", "\n\r", " \n"])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> str:
+    """Rows of one width with columns of one kind, but for a few fields, rows and line ends."""
+    columns = draw(st.lists(st.sampled_from(GOOD_FIELDS), min_size=1, max_size=3))
+    delimiter = draw(st.sampled_from(",,,,;|\t"))
+    oddity = draw(st.sampled_from([0, 0, 5, 20]))
+    end = draw(line_ends)
+    text = delimiter.join("abc"[: len(columns)]) + end
+    for _ in range(draw(st.integers(0, 25))):
+        fields = [draw(st.sampled_from(column)) for column in columns]
+        if draw(st.integers(0, 99)) < oddity:
+            fields[draw(st.integers(0, len(fields) - 1))] = draw(st.sampled_from(ODD_FIELDS))
+        if draw(st.integers(0, 99)) < oddity // 2:
+            fields = draw(st.sampled_from([fields[1:], [*fields, "z"], [*fields, ""]]))
+        text += delimiter.join(fields) + (draw(line_ends) if oddity else end)
+    return text if draw(st.booleans()) else text.rstrip("\r\n")
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    if encoding.startswith("utf-16"):
+        return ("\ufeff" + text).encode(encoding, "surrogatepass")
+    return text.encode(encoding, "surrogateescape")
+
+
+contents = st.one_of(
+    st.builds(
+        encoded, tables(), st.sampled_from(["utf-8"] * 4 + ["utf-8-sig", "utf-16-le", "utf-16-be"])
+    ),
+    st.text('ab1,"\n\r;\0é', max_size=80).map(lambda text: ("k,v\n" + text).encode()),
+    st.binary(max_size=40).map(lambda content: b"k,v\n" + content),
+)
+
+
+@st.composite
+def delimited_files(draw: st.DrawFn, folder: Path) -> DataFile:
+    content = draw(contents)
+    packed = draw(st.integers(0, 9)) == 0
+    path = folder / ("rows.csv.gz" if packed else "rows.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    expected = draw(st.dictionaries(st.sampled_from("abckv"), st.sampled_from(KINDS), max_size=2))
+    delimiter = draw(st.sampled_from([None] * 8 + [",", ";", "a", " ", "é", "1"]))
+    return DataFile(
+        name="rows.csv",
+        path=path,
+        format=draw(st.sampled_from([DataFormat.CSV] * 9 + [DataFormat.TSV])),
+        options=ReadOptions(header=draw(st.integers(0, 9)) > 0, delimiter=delimiter),
+        expected=pa.schema(list(expected.items())) if expected else None,
+        limits=Limits(rows=draw(st.sampled_from([1, 2, 3, 7, 8192])), byte_count=2**26),
+    )
+
+
+def ways(draw: st.DrawFn) -> dict[str, int]:
+    """What decides where a file is cut and how much of it is read twice."""
+    return {
+        "plain_bytes": draw(st.sampled_from([1, 8, 16, 24, 40, 64, 100, 300, 2**22])),
+        "kept_bytes": draw(st.sampled_from([0, 1, 200, 2**27])),
+    }
+
+
+@unlimited
+@given(data=st.data())
+def test_a_file_gives_the_same_at_once_and_record_by_record(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("csv")
+    file = data.draw(delimited_files(folder))
+    how: dict[str, Any] = ways(data.draw)
+    assert outcome(file, **how) == outcome(file, plain_bytes=0, kept_bytes=0)
+
+
+def one_file(folder: Path, content: bytes, rows: int = 8192) -> DataFile:
+    path = folder / "rows.csv"
+    path.write_bytes(content)
+    return DataFile(
+        name="rows.csv",
+        path=path,
+        format=DataFormat.CSV,
+        options=ReadOptions(),
+        limits=Limits(rows=rows, byte_count=2**26),
+    )
+
+
+BAD_LINES = {
+    "ragged": b"1,2\n",
+    "bad_utf8": b"1,\xff,x\n",
+    "nul": b"1,\0,x\n",
+    "stray_quote": b'1,5" pipe,x\n',
+    "text_behind_a_quote": b'1,"x"x,y\n',
+    "open_quote": b'1,"x,y\n',
+    "lone_cr": b"1,x,y\r1,z,w\n",
+    "mark": b"\xef\xbb\xbf1,x,y\n",
+    "long": b"1," + b"x" * 9000 + b",y\n",
+    "long_and_quoted": b'1,"' + b"x\n" * 4500 + b'",y\n',
+    "only_line_ends": b"\n" * 9000,
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+@pytest.mark.parametrize("kept_bytes", [0, 20_000, 2**27])
+def test_what_is_not_plain_leaves_the_rest_as_it_is(tmp_path, case, kept_bytes):
+    lines = [b'%d,"a,""b""\n",2024-01-01\n' % number for number in range(3000)]
+    for place in (1, 1500, 1501, 2999):
+        lines[place] = BAD_LINES[case] + lines[place]
+    file = one_file(tmp_path, b"a,b,c\n" + b"".join(lines))
+    fast = outcome(file, plain_bytes=4096, kept_bytes=kept_bytes)
+    assert fast == outcome(file, plain_bytes=0, kept_bytes=0)
+    numbers = [number for number, _ in fast.rows] + [row.row for row in fast.rejected]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert len(numbers) >= 3000
+
+
+LATE_VALUES = {
+    "after_integers": ("5", ["7", "2.5", "007", "x", "1000000000000000", '""', "-0"]),
+    "after_numbers": ("1.50", ["7", "1e999", "x", "0.1234567890123456"]),
+    "after_booleans": ("TRUE", ["1", "false", "x"]),
+    "after_dates": ("2024-01-01", ["0000-01-01", "2023-02-29", "2024-01-01T10:00"]),
+    "after_nulls": ("", ["5", "x", "true", '""', "2024-01-01T10:00Z"]),
+}
+
+
+@pytest.mark.parametrize("case", LATE_VALUES)
+@pytest.mark.parametrize("kept_bytes", [0, 1000, 2**27])
+def test_a_late_value_decides_for_rows_that_were_kept(tmp_path, case, kept_bytes):
+    early, late = LATE_VALUES[case]
+    for value in late:
+        content = "k,v\n" + f"k,{early}\n" * 500 + f"k,{value}\n"
+        file = one_file(tmp_path, content.encode())
+        fast = outcome(file, plain_bytes=256, kept_bytes=kept_bytes)
+        assert fast == outcome(file, plain_bytes=0, kept_bytes=0)
+        assert fast.rejected == []
+
+
+def test_a_field_beyond_the_limit_is_rejected_and_a_line_beyond_its_own_ends_the_file(tmp_path):
+    file = one_file(tmp_path, b"a,b\nx,y\n" + b"x" * (16 * 2**20 + 1) + b",y\nz,w\n")
+    result = outcome(file)
+    assert [row.rule for row in result.rejected] == [QUOTES]
+    assert [number for number, _ in result.rows] == [0, 2]
+    with file.path.open("r+b") as sparse:
+        sparse.truncate(2**31)
+    assert outcome(file).error is not None
+
+
+WRITTEN_AS = {
+    pa.bool_(): ("true", "(?i:true|false)"),
+    pa.int64(): ("5", "0|-?[1-9][0-9]*"),
+    pa.float64(): (
+        "1.5",
+        r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+    ),
+    pa.date32(): ("2024-01-01", "(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    pa.timestamp("us"): (
+        "2024-01-01T10:00",
+        r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?",
+    ),
+    pa.timestamp("us", "UTC"): (
+        "2024-01-01T10:00Z",
+        r"(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+        r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)",
+    ),
+}
+BEGINNINGS = ["", "0", "-", "+", "00", "0x", "-0", "2024-01-01", "0000-01-01", "2024-01-01T10"]
+BEGINNINGS += ["2024-01-01 10:00", "0000-12-31T23:00", "2024-01-01T10:00:00", "tru", "fals", "1e"]
+
+
+@settings(unlimited, max_examples=300)
+@given(
+    kind=st.sampled_from(list(WRITTEN_AS)),
+    beginning=st.sampled_from(BEGINNINGS),
+    end=st.text("0123456789-+.:eETZ xinf", max_size=7),
+)
+def test_a_column_has_a_type_only_if_every_value_is_written_so(kind, beginning, end):
+    good, pattern = WRITTEN_AS[kind]
+    value = beginning + end
+    guess = TypeGuess()
+    # Behind as many good ones as are looked at by themselves.
+    guess.narrow(guess.fit(pa.array([good] * 20 + [None, value])))
+    assert guess.kind() != kind or re.fullmatch(pattern, value)
+    column = parse_column(pa.array([good] * 20 + [None, value]), kind, "v")
+    if not re.fullmatch(pattern, value) and not column.misfits:
+        # Types that a table has are met more freely, but value by value.
+        assert column.values[21].as_py() == fit_text(value, kind, "v")

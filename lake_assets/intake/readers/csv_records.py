@@ -2,7 +2,8 @@
 
 Invariant: each physical record comes out exactly once, with its raw text at hand.
 
-The standard library's parser does the parsing: a state machine in C that takes RFC 4180 strictly
+This is the way for what ``csv_columns`` does not take. The standard library's parser does the
+parsing: a state machine in C that takes RFC 4180 strictly
 and says where it stands. DuckDB 1.5 (``store_rejects``) gives up every row after an open quote and
 shows bad bytes as ``?``; pyarrow 26 gives up the file at the first byte that is not UTF-8.
 """
@@ -13,7 +14,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.source import DataFile, broken_row
@@ -62,24 +63,30 @@ class Feed:
         """Make these the next lines."""
         self._back.extendleft(reversed(lines))
 
+    def rest(self) -> str:
+        """Return the lines that were put back and not taken again."""
+        return "".join(self._back)
 
-def record_blocks(feed: Feed, file: DataFile, *, delimiter: str, width: int) -> Iterator[Block]:
-    """Yield all records in blocks of about the limits; empty lines are no records.
+
+def record_block(
+    feed: Feed, file: DataFile, *, delimiter: str, width: int, rows: int
+) -> Block | None:
+    """Return the next records, numbered from 0, or None at the end; empty lines are no records.
 
     Args:
         feed: The file's lines after its header, with their ends.
         file: Names the rejected rows, and sets the limits of a block.
         delimiter: One character.
         width: How many fields a record has.
+        rows: How many lines to take, if they are within the limits.
     """
-    number = 0
     _allow_long_fields()
-    for lines in blocks_of(feed, file.limits):
-        block = _plain_block(lines, delimiter, width, number)
-        if block is None:
-            block = _checked(_records(feed, lines, delimiter), file.name, width, number)
-        yield block
-        number += len(block.fields) + len(block.rejected)
+    limits = replace(file.limits, rows=min(rows, file.limits.rows))
+    lines = next(blocks_of(feed, limits), None)
+    if lines is None:
+        return None
+    block = _plain_block(lines, delimiter, width)
+    return block or _checked(_records(feed, lines, delimiter), file.name, width)
 
 
 def next_record(feed: Feed, delimiter: str) -> Record | None:
@@ -128,7 +135,7 @@ def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
         yield line
 
 
-def _plain_block(lines: list[str], delimiter: str, width: int, number: int) -> Block | None:
+def _plain_block(lines: list[str], delimiter: str, width: int) -> Block | None:
     """Return the block if each line is one good record, as in most files; else None."""
     whole = "".join(lines)
     if not is_valid(whole) or "\0" in whole:
@@ -139,7 +146,7 @@ def _plain_block(lines: list[str], delimiter: str, width: int, number: int) -> B
         return None
     if len(fields) != len(lines) or set(map(len, fields)) != {width}:
         return None
-    return Block(numbers=range(number, number + len(lines)), fields=fields, texts=lines)
+    return Block(numbers=range(len(lines)), fields=fields, texts=lines)
 
 
 def _records(feed: Feed, lines: list[str], delimiter: str) -> Iterator[Record]:
@@ -154,9 +161,10 @@ def _records(feed: Feed, lines: list[str], delimiter: str) -> Iterator[Record]:
         yield record
 
 
-def _checked(records: Iterable[Record], file: str, width: int, number: int) -> Block:
+def _checked(records: Iterable[Record], file: str, width: int) -> Block:
     block = Block()
     numbers: list[int] = []
+    number = 0
     for record in records:
         if record.fields == []:
             continue

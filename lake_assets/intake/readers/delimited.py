@@ -6,40 +6,33 @@ that do not fit a type which the dataset's table already has are rejected one by
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lake_assets.errors import InvalidRequest, UnreadableSource
 from lake_assets.intake.formats import DataFormat
-from lake_assets.intake.model import RejectedRow
-from lake_assets.intake.readers.csv_records import (
-    Block,
-    Feed,
-    likely_delimiter,
-    next_record,
-    quoted_empties,
-    record_blocks,
+from lake_assets.intake.readers.csv_bytes import ByteFeed
+from lake_assets.intake.readers.csv_chunks import (
+    KEPT_BYTES,
+    Found,
+    chunks,
+    first_pass,
+    settled,
+    within_limits,
 )
-from lake_assets.intake.readers.row_json import readable, row_json
-from lake_assets.intake.readers.source import (
-    Chunk,
-    DataFile,
-    check_columns,
-    cut,
-    in_order,
-    keep_rows,
-    misfit_row,
-    numbers_of,
-    table_of,
-)
-from lake_assets.intake.readers.text import is_valid, lines_of, open_text
-from lake_assets.intake.readers.text_types import TypeGuess, parse_column
-from lake_assets.intake.readers.values import DoesNotFit
+from lake_assets.intake.readers.csv_columns import Layout, RecordReader, text_block
+from lake_assets.intake.readers.csv_records import Block, Feed, likely_delimiter, next_record
+from lake_assets.intake.readers.row_json import readable
+from lake_assets.intake.readers.source import Chunk, DataFile, check_columns, table_of
+from lake_assets.intake.readers.text import is_valid, open_utf8
+
+PLAIN_BYTES = 4 * 1024 * 1024
+"""How much of a plain file is parsed at once."""
 
 _SAMPLE_LINES = 100
 
@@ -47,57 +40,67 @@ _NO_HEADER = " If its first line is no header, deliver it with --no-header (head
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """The columns of a file and what separates them; no names: the file is empty."""
+class _Opened:
+    """A file at its first row."""
 
-    names: tuple[str, ...]
-    delimiter: str
+    reader: RecordReader
+    feed: ByteFeed
 
 
-def read_delimited(file: DataFile) -> Iterator[Chunk]:
+def read_delimited(
+    file: DataFile, *, plain_bytes: int = PLAIN_BYTES, kept_bytes: int = KEPT_BYTES
+) -> Iterator[Chunk]:
     """Yield every record of a CSV or TSV file, or its rejection. An empty file yields nothing.
+
+    Args:
+        file: The file.
+        plain_bytes: How much is parsed at once where the file is plain; 0: every record is looked
+            at by itself, which takes ten times as long and gives the same.
+        kept_bytes: How much of the rows is held so that it need not be read a second time.
 
     Raises:
         UnreadableSource: The header is broken, or has names that no table can have.
     """
-    kinds = _column_types(file)
-    with _open(file) as (layout, blocks):
-        for block in blocks:
-            yield from cut(_chunk(file, layout, kinds, block), file.limits)
+    found = _look_through(file, plain_bytes, kept_bytes)
+    while found.kept:
+        yield from within_limits(settled(found.kept.popleft(), found.kinds), file)
+    if not found.is_all_kept:
+        with _open(file, plain_bytes) as opened:
+            opened.feed.skip_to(found.position)
+            yield from chunks(opened.reader, opened.feed, found.kinds, number=found.number)
 
 
 def head_delimited(file: DataFile) -> pa.Table:
     """Return the first rows, within the file's limits; all columns are strings."""
-    with _open(file) as (layout, blocks):
-        block = next(blocks, Block())
-        return table_of(_text_columns(block, layout), len(block.fields))
+    with _open(file, plain_bytes=0) as opened:
+        first = next(opened.reader.stretches(opened.feed), None)
+        block = first.block if first and first.block else Block()
+        return table_of(text_block(block, opened.reader.layout).columns, len(block.fields))
 
 
-def _column_types(file: DataFile) -> dict[str, pa.DataType]:
+def _look_through(file: DataFile, plain_bytes: int, kept_bytes: int) -> Found:
     """Return the types: the table's where it has the column, else what all values fit.
 
     A column without any value is left out; its type is not known.
     """
     expected = file.expected or pa.schema([])
-    with _open(file) as (layout, blocks):
-        guesses = {name: TypeGuess() for name in layout.names if name not in expected.names}
-        for block in blocks if guesses else ():
-            columns = _text_columns(block, layout)
-            for name, guess in guesses.items():
-                guess.see(columns[name])
-    known = {name: expected.field(name).type for name in layout.names if name not in guesses}
-    guessed = {name: guess.kind() for name, guess in guesses.items()}
-    return known | {name: kind for name, kind in guessed.items() if kind is not None}
+    with _open(file, plain_bytes) as opened:
+        names = opened.reader.layout.names
+        known = {name: expected.field(name).type for name in names if name in expected.names}
+        if len(known) < len(names):
+            return first_pass(opened.reader, opened.feed, known, kept_bytes=kept_bytes)
+        return Found(known, deque(), opened.feed.position, number=0, is_all_kept=False)
 
 
 @contextmanager
-def _open(file: DataFile) -> Iterator[tuple[_Layout, Iterator[Block]]]:
-    with open_text(file, newline="") as text:
-        feed = Feed(lines_of(text, file))
-        delimiter = _delimiter(file, feed)
-        layout = _Layout(_names(file, feed, delimiter), delimiter)
-        width = len(layout.names)
-        yield layout, record_blocks(feed, file, delimiter=delimiter, width=width)
+def _open(file: DataFile, plain_bytes: int) -> Iterator[_Opened]:
+    with open_utf8(file) as utf8:
+        feed = ByteFeed(utf8, file)
+        with feed.lines() as lines:
+            delimiter = _delimiter(file, lines)
+            layout = Layout(_names(file, lines, delimiter), delimiter)
+        reader = RecordReader(file=file, layout=layout, errors=feed.errors, plain_bytes=plain_bytes)
+        yield _Opened(reader, feed)
 
 
 def _delimiter(file: DataFile, feed: Feed) -> str:
@@ -132,46 +135,3 @@ def _names(file: DataFile, feed: Feed, delimiter: str) -> tuple[str, ...]:
         )
     check_columns(first.fields, file.name, hint=_NO_HEADER)
     return tuple(first.fields)
-
-
-def _text_columns(block: Block, layout: _Layout) -> dict[str, pa.StringArray]:
-    """Return the columns as text; an empty field is null, unless it is quoted."""
-    columns = zip(*block.fields, strict=True) if block.fields else ([] for _ in layout.names)
-    quoted = [
-        (i, column)
-        for i, text in enumerate(block.texts)
-        if '""' in text and "" in block.fields[i]
-        for column in quoted_empties(text, layout.delimiter)
-    ]
-    return {
-        name: _with_nulls(pa.array(values, pa.string()), {i for i, c in quoted if c == column})
-        for column, (name, values) in enumerate(zip(layout.names, columns, strict=True))
-    }
-
-
-def _with_nulls(values: pa.StringArray, quoted: set[int]) -> pa.StringArray:
-    empty = pc.equal(values, "")
-    if quoted:
-        empty = pc.and_(empty, pa.array([i not in quoted for i in range(len(values))]))
-    return pc.if_else(empty, pa.scalar(None, pa.string()), values)
-
-
-def _chunk(file: DataFile, layout: _Layout, kinds: dict[str, pa.DataType], block: Block) -> Chunk:
-    texts = _text_columns(block, layout)
-    parsed = {name: parse_column(texts[name], kind, name) for name, kind in kinds.items()}
-    problems = {i: problem for column in parsed.values() for i, problem in column.misfits.items()}
-    rows = table_of({name: column.values for name, column in parsed.items()}, len(block.fields))
-    kept = [i for i in range(len(block.fields)) if i not in problems]
-    misfits = [_misfit(file, layout, block, i, problem) for i, problem in problems.items()]
-    return Chunk(
-        rows=keep_rows(rows, kept) if problems else rows,
-        numbers=numbers_of(block.numbers[i] for i in kept),
-        rejected=in_order(block.rejected + misfits),
-    )
-
-
-def _misfit(
-    file: DataFile, layout: _Layout, block: Block, i: int, problem: DoesNotFit
-) -> RejectedRow:
-    row = dict(zip(layout.names, block.fields[i], strict=True))
-    return misfit_row(file.name, block.numbers[i], problem, row_json(row))

@@ -10,8 +10,9 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TextIO, cast
+from typing import Protocol, TextIO, cast
 
 import pyarrow as pa
 
@@ -22,8 +23,39 @@ from lake_assets.intake.readers.source import DataFile, Limits, reading
 MAX_RECORD_CHARS = 64 * 1024 * 1024
 """Longest line or record of a text file; a longer one means that this is not such a file."""
 
+UTF8_MARK = codecs.BOM_UTF8
+
 # UTF-32 is left out: its little-endian mark begins with UTF-16's, and nobody delivers it.
+_UTF_8 = "utf-8-sig"
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class ByteSource(Protocol):
+    """What bytes are read from, in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return about ``size`` bytes; none at the end only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Utf8Source:
+    """A text file as bytes in UTF-8, whatever it is written in, its byte order mark included."""
+
+    source: ByteSource
+    errors: str
+    """How to decode the bytes so that none is lost, and to encode what came of it again."""
+
+
+@contextmanager
+def open_utf8(file: DataFile) -> Iterator[Utf8Source]:
+    """Open a text file as UTF-8 bytes, decompressed by its name, decoded by its byte order mark."""
+    with reading(file), _open_bytes(file) as raw:
+        if _encoding(file) == _UTF_8:
+            yield Utf8Source(raw, "surrogateescape")
+        else:
+            text = io.TextIOWrapper(raw, encoding="utf-16", errors="surrogatepass", newline="")
+            yield Utf8Source(_Encoded(text), "surrogatepass")
 
 
 @contextmanager
@@ -36,7 +68,7 @@ def open_text(file: DataFile, *, newline: str) -> Iterator[TextIO]:
     """
     with reading(file):
         encoding = _encoding(file)
-        errors = "surrogateescape" if encoding == "utf-8-sig" else "surrogatepass"
+        errors = "surrogateescape" if encoding == _UTF_8 else "surrogatepass"
         with _open_bytes(file) as raw:
             yield io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline=newline)
 
@@ -90,6 +122,14 @@ def record_too_long(file: DataFile) -> UnreadableSource:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    text: TextIO
+
+    def read(self, size: int, /) -> bytes:
+        return self.text.read(size).encode("utf-8", "surrogatepass")
+
+
 def _open_bytes(file: DataFile) -> io.BufferedReader:
     # pyarrow's streams read several gzip members and tell a truncated file, as zlib alone does not.
     stream = pa.input_stream(str(file.path), compression=compression_of(file.path.name))
@@ -98,4 +138,4 @@ def _open_bytes(file: DataFile) -> io.BufferedReader:
 
 def _encoding(file: DataFile) -> str:
     with _open_bytes(file) as raw:
-        return "utf-16" if raw.read(2) in _BYTE_ORDER_MARKS else "utf-8-sig"
+        return "utf-16" if raw.read(2) in _BYTE_ORDER_MARKS else _UTF_8
