@@ -46,6 +46,42 @@ class Shape:
             self.has_infinity = True
         self._decide(kind, value)
 
+    def merge(self, later: Shape) -> None:
+        """Take into account all that ``later`` has seen, which came after what this one has.
+
+        Associative: shapes of the blocks of a file merge to that of the whole file.
+        """
+        self.kinds |= later.kinds
+        self.has_infinity |= later.has_infinity
+        for name, inner in later.fields.items():
+            self._field(name).merge(inner)
+        if later.item is not None:
+            self.item = self._item()
+            self.item.merge(later.item)
+        self.decided = self.decided or later.decided
+        if self.decided is int and float in self.kinds:
+            self.decided = float
+
+    def settles(self, whole: Shape, known: Any) -> bool:
+        """Return whether order and kinds of all that ``whole`` has are decided here already.
+
+        Args:
+            whole: The shape of these values and of later ones.
+            known: A value like those of earlier blocks: what ``whole`` has of it but holds
+                nothing may stand there only because of it.
+        """
+        if self.decided is None and whole.decided is not None:
+            return False
+        inner_known = known if isinstance(known, dict) else {}
+        for name, inner in whole.fields.items():
+            mine = self.fields.get(name)
+            if mine is None and not inner.kinds and name in inner_known:
+                continue
+            if mine is None or not mine.settles(inner, inner_known.get(name)):
+                return False
+        item_known = known[0] if isinstance(known, list) else None
+        return whole.item is None or self._item().settles(whole.item, item_known)
+
     def kind(self, expected: pa.DataType | None = None) -> pa.DataType | None:
         """Return the type that most of the values fit, or None if they hold nothing.
 
