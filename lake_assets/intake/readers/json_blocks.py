@@ -57,7 +57,6 @@ class _Block:
     numbers: Positions
     """Number of the record on each line, from the block's first."""
     record_count: int
-    shape: Shape
     texts: dict[str, Any]
 
 
@@ -65,6 +64,7 @@ class _Block:
 class _File:
     """What the first pass found in a file."""
 
+    file: DataFile
     shape: Shape = field(default_factory=Shape)
     record_counts: list[int] = field(default_factory=list)
     kept: list[_Block] = field(default_factory=list)
@@ -89,11 +89,10 @@ def read_lines(file: DataFile) -> Iterator[Chunk]:
 
 
 def _first_pass(file: DataFile, pool: ThreadPoolExecutor, threads: int) -> _File:
-    found, kept_bytes = _File(), 0
-    # A task sees the texts of the blocks that are done, so only of blocks before its own.
-    tasks = (partial(_look, file, found.hints, lines) for lines in line_blocks(file))
-    for block in _ahead(pool, tasks, threads):
-        found.shape.merge(block.shape)
+    found, kept_bytes = _File(file=file), 0
+    tasks = (partial(_look_and_shape, found, lines) for lines in line_blocks(file))
+    for block, shape in _ahead(pool, tasks, threads):
+        found.shape.merge(shape)
         found.record_counts.append(block.record_count)
         found.hints.texts = merged_texts(found.hints.texts, block.texts)
         kept_bytes += sum(part.nbytes for part in block.plain)
@@ -115,7 +114,7 @@ def _second_pass(
     found_count, kept_count = len(found.record_counts), len(found.kept)
     found.kept.clear()
     tasks = (
-        partial(_look_and_fit, fit, found.hints, again.block(i), firsts[i])
+        partial(_look_and_fit, fit, found, again.block(i), firsts[i])
         for i in range(kept_count, found_count)
     )
     yield from _ahead(pool, tasks, threads)
@@ -132,46 +131,52 @@ def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], threads: 
         yield waiting.popleft().result()
 
 
-def _look(file: DataFile, shared: Hints, lines: Lines) -> _Block:
-    hints = Hints(texts=shared.texts, kinds=shared.kinds)
-    found = sort_lines(lines, hints)
+def _look(found: _File, lines: Lines) -> _Block:
+    hints = Hints(texts=found.hints.texts, kinds=found.hints.kinds)
+    lots = sort_lines(lines, hints)
     is_record = np.ones(len(lines), np.bool_)
-    for i in found.others.tolist():
+    for i in lots.others.tolist():
         is_record[i] = bool(lines[i].strip(BLANK))
     return _Block(
-        plain=found.plain,
-        others=found.others,
+        plain=lots.plain,
+        others=lots.others,
         numbers=np.cumsum(is_record) - 1,
         record_count=int(is_record.sum()),
-        shape=_shape(file, lines, found.plain, found.others, shared.texts),
         texts=hints.texts,
     )
 
 
-def _shape(
-    file: DataFile, lines: Lines, plain: list[Plain], others: Positions, known: dict[str, Any]
-) -> Shape:
-    """Return the shape of a block's records, in their order."""
+def _look_and_shape(found: _File, lines: Lines) -> tuple[_Block, Shape]:
+    block = _look(found, lines)
+    return block, _shape(found, lines, block)
+
+
+def _look_and_fit(fit: _Fit, found: _File, lines: Lines, first: int) -> Chunk:
+    block = _look(found, lines)
+    parts, left = fit.plain(block)
+    return fit.chunk(parts, left, lines, block.numbers + first)
+
+
+def _shape(found: _File, lines: Lines, block: _Block) -> Shape:
+    """Return the shape of a block's records; its order is right after the blocks before it."""
     whole = Shape()
-    for part in plain:
+    for part in block.plain:
         whole.merge(shape_of(part.columns))
-    if len(plain) == 1 and not len(others):
+    if len(block.plain) == 1 and not len(block.others):
         return whole
-    whole.merge(shape_of_records(records_of(_texts(lines, others.tolist()), file)))
-    # The parts are not in the order of their lines; the first records settle what depends on it.
+    whole.merge(_shape_of_lines(found.file, lines, block.others.tolist()))
+    # The parts are not in the order of their lines. What depends on that, the first lines decide,
+    # unless earlier blocks have: those that are merged into the file's shape by now.
     shape, begin, end = Shape(), 0, _FIRST_LOOK
-    while begin < len(lines) and not shape.settles(whole, known):
-        some = range(begin, min(end, len(lines)))
-        shape.merge(shape_of_records(records_of(_texts(lines, some), file)))
+    while begin < len(lines) and not shape.settles(whole, found.shape):
+        shape.merge(_shape_of_lines(found.file, lines, range(begin, min(end, len(lines)))))
         begin, end = end, end * 2
     shape.merge(whole)
     return shape
 
 
-def _look_and_fit(fit: _Fit, shared: Hints, lines: Lines, first: int) -> Chunk:
-    block = _look(fit.file, shared, lines)
-    parts, left = fit.plain(block)
-    return fit.chunk(parts, left, lines, block.numbers + first)
+def _shape_of_lines(file: DataFile, lines: Lines, picked: Iterable[int]) -> Shape:
+    return shape_of_records(records_of(_texts(lines, picked), file))
 
 
 def _texts(lines: Lines, picked: Iterable[int]) -> Iterator[tuple[int, str]]:
@@ -190,7 +195,7 @@ class _Fit:
     """Blocks as chunks, in the types of their file."""
 
     def __init__(self, file: DataFile, kinds: dict[str, pa.DataType], records: Shape) -> None:
-        self.file = file
+        self._file = file
         self._kinds = kinds
         self._records = records
 
@@ -210,7 +215,7 @@ class _Fit:
         if len(parts) == 1 and not len(left):
             return Chunk(rows=parts[0].rows, numbers=numbers_of(numbers))
         texts = ((int(numbers[i]), text) for i, text in _texts(lines, left.tolist()))
-        chunk = chunk_of(self.file, self._kinds, self._records, records_of(texts, self.file))
+        chunk = chunk_of(self._file, self._kinds, self._records, records_of(texts, self._file))
         if not parts:
             return chunk
         rows = pa.concat_tables([*(part.rows for part in parts), chunk.rows])

@@ -26,8 +26,9 @@ from lake_assets.intake.readers.values import MAX_EXACT_INT
 
 _FEWEST_LINES = 32
 """Fewer lines are as quickly read one by one: a call of pyarrow's costs 0.2 ms."""
-_MOST_SPLITS = 64
+_MOST_SPLITS = 256
 """How often a block is split before the rest of it is read line by line."""
+_STEP_LINES = 512
 _MOST_LINES = 65_536
 """pyarrow refuses 100,000 records in one block."""
 _SHORT_LINE = 1024
@@ -40,6 +41,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _INEXACT = re.compile(rb"(?<![0-9.eE+])[0-9]{16,}(?![0-9.eE])|-0(?![0-9.eE])|NaN|Inf", re.I)
 _CHANGED = re.compile(r"Column\((.*)\) changed from (\w+) to (\w+) in row \d+", re.DOTALL)
 _IN_ROW = re.compile(r".* in row (\d+)", re.DOTALL)
+_LOST_NULLS = "nulls at the beginning of a list are lost"
 _BEGINNINGS = {
     "string": '"',
     "number": "[-0-9NI]",
@@ -123,6 +125,10 @@ class _Sorter:
             return
         lines = self._lines.take(picked)
         read = self._read(lines)
+        if read == _LOST_NULLS:
+            begins = self._matching(picked, r"\[[ \t]*null")
+            self._groups += [picked[~begins]] if begins.any() else []
+            return
         if isinstance(read, str):
             self._split(picked, read)
             return
@@ -141,15 +147,19 @@ class _Sorter:
         row = _IN_ROW.fullmatch(error)
         if row and int(row[1]) < len(picked):
             at = int(row[1])
+            # Where there is one bad line there are more: go on in smaller steps for a while.
+            end = at + 1 + max(2 * at, _STEP_LINES)
             # The last goes first: the parts come out in their order.
-            self._groups += [picked[at + 1 :], picked[:at]]
+            self._groups += [picked[end:], picked[at + 1 : end], picked[:at]]
 
     def _split_by_kind(self, picked: Positions, path: str, was: str, becomes: str) -> bool:
         """Take the rarer of two kinds of values at a path apart; return whether it could be."""
-        name = re.escape(json.dumps(path.rpartition("/")[2], ensure_ascii=False))
+        place = path.removesuffix("/[]")
+        name = re.escape(json.dumps(place.rpartition("/")[2], ensure_ascii=False))
+        inside = "" if place == path else r"\[[^\]]*"
         best: tuple[Any, str] | None = None
         for kind in (was, becomes):
-            pattern = rf"{name}[ \t]*:[ \t]*{_BEGINNINGS.get(kind, '$^')}"
+            pattern = rf"{name}[ \t]*:[ \t]*{inside}{_BEGINNINGS.get(kind, '$^')}"
             match = self._matching(picked, pattern)
             if 0 < match.sum() < len(picked) and (best is None or match.sum() < best[0].sum()):
                 best = match, pattern
@@ -192,7 +202,7 @@ def _usable_lines(lines: Lines) -> Positions:
     firsts, ends = lines.starts[:-1], lines.starts[1:] - 2
     # The first line may be just "\n"; then this looks at the last byte, and the first tells.
     lasts = data[ends]
-    lasts = np.where(lasts == ord("\r"), data[ends - 1], lasts)
+    lasts = np.where(lasts == ord("\r"), data[np.maximum(ends - 1, 0)], lasts)
     usable = (data[firsts] == ord("{")) & (lasts == ord("}"))
     lengths = np.diff(lines.starts)
     for i in np.flatnonzero(usable & (lengths > _SHORT_LINE)).tolist():
@@ -247,11 +257,25 @@ def _read_with(lines: Lines, texts: dict[str, Any]) -> dict[str, pa.Array] | str
         return str(error)
     if table.num_rows != len(lines) + bool(more):
         return "there are several records on a line"
-    # No chunks where there are no rows, which cannot be here: there is at least one line.
-    return {
-        name: column.combine_chunks().slice(0, len(lines))
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    # One chunk each, as all was one block.
+    columns = {name: table[i].chunk(0) for i, name in enumerate(table.column_names)}
+    if not all(_is_whole(column) for column in columns.values()):
+        return _LOST_NULLS
+    return {name: column.slice(0, len(lines)) for name, column in columns.items()}
+
+
+def _is_whole(column: pa.Array) -> bool:
+    """Return whether lists have all of their items.
+
+    pyarrow 26 loses nulls at the beginning of a list before the first one that holds something:
+    https://github.com/apache/arrow/issues/51305.
+    """
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return all(_is_whole(column.field(i)) for i in range(kind.num_fields))
+    if pa.types.is_list(kind):
+        return column.offsets[-1].as_py() == len(column.values) and _is_whole(column.values)
+    return True
 
 
 def _witness(kind: pa.DataType) -> Any:

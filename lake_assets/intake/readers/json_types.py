@@ -62,25 +62,22 @@ class Shape:
         if self.decided is int and float in self.kinds:
             self.decided = float
 
-    def settles(self, whole: Shape, known: Any) -> bool:
-        """Return whether order and kinds of all that ``whole`` has are decided here already.
+    def settles(self, whole: Shape, before: Shape) -> bool:
+        """Return whether the order and kinds of all that ``whole`` has are decided.
 
         Args:
             whole: The shape of these values and of later ones.
-            known: A value like those of earlier blocks: what ``whole`` has of it but holds
-                nothing may stand there only because of it.
+            before: That of values before these; what it has is decided by it.
         """
-        if self.decided is None and whole.decided is not None:
+        if whole.decided is not None and self.decided is None and before.decided is None:
             return False
-        inner_known = known if isinstance(known, dict) else {}
         for name, inner in whole.fields.items():
-            mine = self.fields.get(name)
-            if mine is None and not inner.kinds and name in inner_known:
-                continue
-            if mine is None or not mine.settles(inner, inner_known.get(name)):
+            mine, earlier = self.fields.get(name), before.fields.get(name)
+            if mine is None and earlier is None:
                 return False
-        item_known = known[0] if isinstance(known, list) else None
-        return whole.item is None or self._item().settles(whole.item, item_known)
+            if not (mine or _NOTHING).settles(inner, earlier or _NOTHING):
+                return False
+        return whole.item is None or self._item().settles(whole.item, before._item())
 
     def kind(self, expected: pa.DataType | None = None) -> pa.DataType | None:
         """Return the type that most of the values fit, or None if they hold nothing.
@@ -133,6 +130,9 @@ class Shape:
         }
         fields = [pa.field(name, kind) for name, kind in kinds.items() if kind is not None]
         return pa.struct(fields) if fields else None
+
+
+_NOTHING = Shape()
 
 
 def json_column(values: list[Any], kind: pa.DataType, shape: Shape, name: str) -> Parsed:
