@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lake_assets.errors import LakeError
-from lake_assets.intake.readers import json_blocks, json_bytes, json_lines, json_plain
+from lake_assets.intake.readers import json_blocks, json_bytes, json_lines, json_plain, upload
 from lake_assets_tests.contract.readers_harness import Staged
 
 unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -43,6 +43,8 @@ ODD_LINES = [
     '{"a":"' + "[" * 9000 + '"}', "// comment", '{"a":1}//', "{'a':1}", '{"a":01}', '{"a":.5}',
     '{"a":+1}', '{"a":tru}', '{"a":1,}', '{"a":[1,]}',
 ]  # fmt: skip
+
+
 def object_of(members):
     return "{" + ",".join(f"{key}:{value}" for key, value in members) + "}"
 
@@ -66,7 +68,9 @@ COLUMNS = {
     '"f"': st.sampled_from(["true", "false", "null"]),
     '"o"': st.sampled_from(['{"p":1,"t":"2024-01-01"}', '{"p":2.5}', "{}", '{"q":[]}', "null"]),
     '"l"': st.sampled_from(["[]", "[1]", "[1,null,2.5]", "[-0,0.5]", "[null]", "null"]),
-    '"m"': st.sampled_from(['[{"t":"2024-01-01"}]', "[{}]", '[{"t":"x","u":1}]', '[{"v":[true]}]']),
+    '"m"': st.sampled_from(
+        ['[{"t":"2024-01-01"}]', "[{}]", '[{"t":"x","u":1}]', '[{},{"u":1}]', '[{"v":[true]}]']
+    ),
 }
 ALIKE = st.fixed_dictionaries({}, optional=COLUMNS).map(lambda record: object_of(record.items()))
 ANY = st.lists(st.tuples(st.sampled_from(KEYS), VALUES), max_size=3).map(object_of)
@@ -74,6 +78,25 @@ DRIFTED = st.tuples(st.sampled_from(list(COLUMNS)), VALUES).map(lambda member: o
 LINES = st.lists(
     st.one_of(ALIKE, ALIKE, ALIKE, DRIFTED, ANY, st.sampled_from(ODD_LINES)), max_size=24
 ) | st.lists(ALIKE, max_size=24)
+EDITS = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 3),
+        st.binary(max_size=2)
+        | st.sampled_from([b"\n", b"\r\n", b"\n\n", b"{", b"}", b"}\n{", b'"', b",", b"\\", b"0"])
+        | st.sampled_from([b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc3", b"\0", b"\\ud800", b"-"]),
+    ),
+    max_size=4,
+)
+
+
+def edited(content, edits):
+    for place, removed, added in edits:
+        at = int(place * len(content))
+        content = content[:at] + added + content[at + removed :]
+    return content
+
+
 EXPECTED = [
     None,
     pa.schema([("i", pa.int32()), ("n", pa.float32()), ("t", pa.timestamp("us"))]),
@@ -81,7 +104,10 @@ EXPECTED = [
     pa.schema([("i", pa.decimal128(20, 2)), ("t", pa.date32()), ("a", pa.string())]),
     pa.schema(
         [
-            ("o", pa.struct([("q", pa.list_(pa.string())), ("p", pa.float64()), ("z", pa.bool_())])),
+            (
+                "o",
+                pa.struct([("q", pa.list_(pa.string())), ("p", pa.float64()), ("z", pa.bool_())]),
+            ),
             ("l", pa.list_(pa.float64())),
             ("m", pa.list_(pa.struct([("u", pa.int32())]))),
         ]
@@ -100,9 +126,9 @@ def outcome(staged, **more):
     return schemas, rows, result.numbers, result.rejected
 
 
-def same_both_ways(monkeypatch, root, content, **more):
+def same_both_ways(monkeypatch, root, content, name="rows.jsonl", **more):
     staged = Staged(root)
-    staged.add("rows.jsonl", content)
+    staged.add(name, content)
     with monkeypatch.context() as patch:
         # Read as if it were not UTF-8: through text, value by value.
         patch.setattr(json_lines, "is_utf16", lambda file: True)
@@ -137,24 +163,38 @@ def test_generated_lines(eager, tmp_path, lines, expected, batch_rows, kept, rea
 @unlimited
 @given(
     lines=st.lists(ALIKE, min_size=1, max_size=12),
-    edits=st.lists(
-        st.tuples(
-            st.floats(0, 1, exclude_max=True),
-            st.integers(0, 3),
-            st.binary(max_size=2)
-            | st.sampled_from([b"\n", b"\r\n", b"\n\n", b"{", b"}", b"}\n{", b'"', b",", b"\\", b"0"])
-            | st.sampled_from([b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc3", b"\0", b"\\ud800", b"-"]),
-        ),
-        max_size=4,
-    ),
+    edits=EDITS,
     batch_rows=st.sampled_from([1, 3, 1000]),
 )
 def test_lines_with_bytes_changed(eager, tmp_path, lines, edits, batch_rows):
-    content = "\n".join(lines).encode("utf-8", "surrogatepass")
-    for place, removed, added in edits:
-        at = int(place * len(content))
-        content = content[:at] + added + content[at + removed :]
+    content = edited("\n".join(lines).encode("utf-8", "surrogatepass"), edits)
     same_both_ways(eager, tmp_path, content, batch_rows=batch_rows)
+
+
+@unlimited
+@given(
+    elements=LINES,
+    between=st.sampled_from([",", ", ", ",\n", "\n,\r\n", " "]),
+    ends=st.sampled_from(
+        [("[", "]"), (" [\n", "\n]\n"), ("\ufeff[", "] "), ("[", ""), ("[", "]]")]
+    ),
+    edits=EDITS,
+    read_bytes=st.sampled_from([7, 1 << 20]),
+    batch_rows=st.sampled_from([1, 3, 1000]),
+)
+def test_arrays(eager, tmp_path, elements, between, ends, edits, read_bytes, batch_rows):
+    eager.setattr(json_bytes, "_READ_BYTES", read_bytes)
+    text = ends[0] + between.join(elements) + ends[1]
+    content = edited(text.encode("utf-8", "surrogatepass"), edits)
+    same_both_ways(eager, tmp_path, content, name="rows.json", batch_rows=batch_rows)
+
+
+def test_a_plain_array_is_read_at_once(eager, tmp_path):
+    eager.setattr(json_lines, "record_blocks", None)  # would be called for what is not plain
+    staged = Staged(tmp_path)
+    staged.add("rows.json", json.dumps([{"a": i, "l": [[1], [2]]} for i in range(100)]).encode())
+    eager.setattr(upload, "_image_column", lambda file, finder: None)
+    assert [row["a"] for row in staged.read().rows] == list(range(100))
 
 
 @pytest.mark.parametrize("odd", ODD_LINES, ids=range(len(ODD_LINES)))
@@ -176,7 +216,18 @@ def test_a_number_among_others(monkeypatch, tmp_path, number, others):
 def drifting(seed, count):
     """Records of which some have other kinds of values, and some new fields."""
     pick = random.Random(seed)
-    others = ['"x"', "7", "2.5", "null", "true", '{"p":1}', "[1]", '["x"]', '{"p":"x"}', '"2024-01-01"']
+    others = [
+        '"x"',
+        "7",
+        "2.5",
+        "null",
+        "true",
+        '{"p":1}',
+        "[1]",
+        '["x"]',
+        '{"p":"x"}',
+        '"2024-01-01"',
+    ]
     usual = {'"k0"': "1", '"k1"': '"x"', '"k2"': "0.5", '"k3"': '{"p":1}', '"k4"': "[1]"}
     for i in range(count):
         record = {'"n"': str(i)} | usual

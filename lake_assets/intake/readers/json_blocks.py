@@ -27,6 +27,7 @@ from lake_assets.intake.readers.json_bytes import (
     text_of,
 )
 from lake_assets.intake.readers.json_columns import fit_column, shape_of
+from lake_assets.intake.readers.json_elements import element_blocks, not_plain
 from lake_assets.intake.readers.json_plain import Hints, Plain, merged_texts, sort_lines
 from lake_assets.intake.readers.json_records import records_of
 from lake_assets.intake.readers.json_table import chunk_of, column_types, shape_of_records
@@ -65,9 +66,10 @@ class _File:
     """What the first pass found in a file."""
 
     file: DataFile
+    blocks: Callable[[DataFile], Iterator[Lines]]
     shape: Shape = field(default_factory=Shape)
     record_counts: list[int] = field(default_factory=list)
-    kept: list[_Block] = field(default_factory=list)
+    kept: deque[_Block] = field(default_factory=deque)
     """The first blocks."""
     hints: Hints = field(default_factory=Hints)
 
@@ -78,19 +80,36 @@ def read_lines(file: DataFile) -> Iterator[Chunk]:
     Raises:
         UnreadableSource: It has names that no table can have, or it is cut short.
     """
+    yield from _chunks(_File(file=file, blocks=line_blocks))
+
+
+def read_elements(file: DataFile) -> Iterator[Chunk]:
+    """Yield the records of a JSON array in UTF-8, if it is a plain one.
+
+    Raises:
+        NotPlain: It is not, or an element would be rejected for more than a misfit. Nothing has
+            been yielded then.
+        UnreadableSource: It has names that no table can have, or it is cut short.
+    """
+    yield from _chunks(_File(file=file, blocks=element_blocks))
+
+
+def _chunks(found: _File) -> Iterator[Chunk]:
     threads = min(4, pa.cpu_count())
     pool = ThreadPoolExecutor(threads, thread_name_prefix="json")
     try:
-        found = _first_pass(file, pool, threads)
-        for chunk in _second_pass(file, found, pool, threads):
-            yield from cut(chunk, file.limits)
+        _first_pass(found, pool, threads)
+        for chunk in _second_pass(found, pool, threads):
+            # A block may be nothing but empty lines.
+            if chunk.rows.num_rows or chunk.rejected:
+                yield from cut(chunk, found.file.limits)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _first_pass(file: DataFile, pool: ThreadPoolExecutor, threads: int) -> _File:
-    found, kept_bytes = _File(file=file), 0
-    tasks = (partial(_look_and_shape, found, lines) for lines in line_blocks(file))
+def _first_pass(found: _File, pool: ThreadPoolExecutor, threads: int) -> None:
+    kept_bytes = 0
+    tasks = (partial(_look_and_shape, found, lines) for lines in found.blocks(found.file))
     for block, shape in _ahead(pool, tasks, threads):
         found.shape.merge(shape)
         found.record_counts.append(block.record_count)
@@ -98,24 +117,21 @@ def _first_pass(file: DataFile, pool: ThreadPoolExecutor, threads: int) -> _File
         kept_bytes += sum(part.nbytes for part in block.plain)
         if kept_bytes <= _KEPT_BYTES:
             found.kept.append(block)
-    return found
 
 
-def _second_pass(
-    file: DataFile, found: _File, pool: ThreadPoolExecutor, threads: int
-) -> Iterator[Chunk]:
-    fit = _Fit(file, column_types(file, found.shape), found.shape)
+def _second_pass(found: _File, pool: ThreadPoolExecutor, threads: int) -> Iterator[Chunk]:
+    fit = _Fit(found.file, column_types(found.file, found.shape), found.shape)
     firsts = [0, *np.cumsum(found.record_counts, dtype=np.int64).tolist()]
-    again = _Again(file)
-    for i, block in enumerate(found.kept):
+    again = _Again(found)
+    kept_count, count = len(found.kept), len(found.record_counts)
+    for i in range(kept_count):
+        block = found.kept.popleft()
         parts, left = fit.plain(block)
         lines = again.block(i) if len(left) else NO_LINES
         yield fit.chunk(parts, left, lines, block.numbers + firsts[i])
-    found_count, kept_count = len(found.record_counts), len(found.kept)
-    found.kept.clear()
     tasks = (
         partial(_look_and_fit, fit, found, again.block(i), firsts[i])
-        for i in range(kept_count, found_count)
+        for i in range(kept_count, count)
     )
     yield from _ahead(pool, tasks, threads)
 
@@ -164,7 +180,11 @@ def _shape(found: _File, lines: Lines, block: _Block) -> Shape:
         whole.merge(shape_of(part.columns))
     if len(block.plain) == 1 and not len(block.others):
         return whole
-    whole.merge(_shape_of_lines(found.file, lines, block.others.tolist()))
+    others = records_of(_texts(lines, block.others.tolist()), found.file)
+    if others.rejected and found.blocks is element_blocks:
+        # Perhaps it is no element by itself, only cut where it should not be.
+        raise not_plain(found.file)
+    whole.merge(shape_of_records(others))
     # The parts are not in the order of their lines. What depends on that, the first lines decide,
     # unless earlier blocks have: those that are merged into the file's shape by now.
     shape, begin, end = Shape(), 0, _FIRST_LOOK
@@ -245,9 +265,9 @@ class _Fit:
 class _Again:
     """The blocks of a file once more, as far as they are asked for."""
 
-    def __init__(self, file: DataFile) -> None:
-        self._file = file
-        self._blocks = enumerate(line_blocks(file))
+    def __init__(self, found: _File) -> None:
+        self._file = found.file
+        self._blocks = enumerate(found.blocks(found.file))
 
     def block(self, wanted: int) -> Lines:
         """Return a block; each is later than the one before.

@@ -77,16 +77,27 @@ def line_blocks(file: DataFile) -> Iterator[Lines]:
     Raises:
         UnreadableSource: A line is longer than 64 Mi characters, or the file is cut short.
     """
+    rest = b""
+    for piece in pieces_of(file):
+        data = rest + piece
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+        yield from _blocks(data, ends, file)
+        rest = data[int(ends[-1]) + 1 :] if len(ends) else data
+        _check_length(rest, file)
+    if rest:
+        yield Lines(data=rest + b"\n", starts=np.array([0, len(rest) + 1]))
+
+
+def blocks_of(data: bytes, file: DataFile) -> Iterator[Lines]:
+    """Yield lines, each of which has an end, in blocks as those of ``line_blocks``."""
+    yield from _blocks(data, np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE), file)
+
+
+def pieces_of(file: DataFile) -> Iterator[bytes]:
+    """Yield the bytes of a file, decompressed, without the byte order mark of UTF-8."""
     with reading(file), _stream(file) as raw:
-        rest = raw.read(len(_UTF8_MARK)).removeprefix(_UTF8_MARK)
-        for piece in iter(partial(raw.read, _READ_BYTES), b""):
-            data = rest + piece
-            ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
-            yield from _blocks(data, ends, file)
-            rest = data[int(ends[-1]) + 1 :] if len(ends) else data
-            _check_length(rest, file)
-        if rest:
-            yield Lines(data=rest + b"\n", starts=np.array([0, len(rest) + 1]))
+        yield raw.read(_READ_BYTES).removeprefix(_UTF8_MARK)
+        yield from iter(partial(raw.read, _READ_BYTES), b"")
 
 
 def _blocks(data: bytes, ends: Positions, file: DataFile) -> Iterator[Lines]:

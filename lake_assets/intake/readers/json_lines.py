@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from lake_assets.intake.readers.json_blocks import read_lines
+from lake_assets.intake.readers.json_blocks import read_elements, read_lines
 from lake_assets.intake.readers.json_bytes import is_utf16
+from lake_assets.intake.readers.json_elements import NotPlain
 from lake_assets.intake.readers.json_records import Block, is_by_line, record_blocks
 from lake_assets.intake.readers.json_table import chunk_of, column_types, shape_of_records
 from lake_assets.intake.readers.json_types import Shape
@@ -26,9 +27,23 @@ def read_json(file: DataFile) -> Iterator[Chunk]:
     Raises:
         UnreadableSource: An array or object is not valid JSON, or has names that no table can have.
     """
-    if is_by_line(file) and not is_utf16(file):
+    if is_utf16(file):
+        yield from _read_records(file)
+    elif is_by_line(file):
         yield from read_lines(file)
-        return
+    else:
+        chunks = read_elements(file)
+        try:
+            first = next(chunks, None)
+        except NotPlain:
+            yield from _read_records(file)
+            return
+        if first is not None:
+            yield first
+        yield from chunks
+
+
+def _read_records(file: DataFile) -> Iterator[Chunk]:
     records = Shape()
     for block in record_blocks(file):
         records.merge(shape_of_records(block))
