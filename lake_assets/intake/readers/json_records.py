@@ -30,6 +30,7 @@ MAX_DEPTH = 40
 a list takes two."""
 
 _READ_CHARS = 1024 * 1024
+_BLANK = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
 # How close to the end of what has been read an error may only mean that the rest is missing.
 _LOOKAHEAD_CHARS = 32
@@ -100,21 +101,31 @@ def record_blocks(file: DataFile) -> Iterator[Block]:
     Raises:
         UnreadableSource: A JSON array or object is not valid as a whole.
     """
-    by_line = file.format is DataFormat.JSONL or _is_by_line(file)
+    by_line = is_by_line(file)
     with open_text(file, newline="\n") as text:
-        pieces = _lines(text, file) if by_line else _values(text, file)
+        pieces = _lines(lines_of(text, file)) if by_line else _values(text, file)
         yield from _blocks(pieces, file)
+
+
+def records_of(lines: Iterable[tuple[int, str]], file: DataFile) -> Block:
+    """Return the records on some lines; empty ones have none.
+
+    Args:
+        lines: Each with the number of the record on it.
+        file: Where they are from.
+    """
+    block, parser = Block(), _Parser()
+    for number, line in lines:
+        stripped = line.strip(_BLANK)
+        if stripped:
+            _add(block, file, number, _parsed_line(parser, stripped))
+    return block
 
 
 def _blocks(pieces: Iterable[_Parsed], file: DataFile) -> Iterator[Block]:
     block, size = Block(), 0
     for number, piece in enumerate(pieces):
-        broken = piece.broken or _broken(piece)
-        if broken is None:
-            block.numbers.append(number)
-            block.values.append(piece.value)
-        else:
-            block.rejected.append(_rejected(file, number, broken, piece.text))
+        _add(block, file, number, piece)
         size += len(piece.text)
         count = len(block.values) + len(block.rejected)
         if count >= file.limits.rows or size >= file.limits.byte_count:
@@ -122,6 +133,15 @@ def _blocks(pieces: Iterable[_Parsed], file: DataFile) -> Iterator[Block]:
             block, size = Block(), 0
     if block.values or block.rejected:
         yield block
+
+
+def _add(block: Block, file: DataFile, number: int, piece: _Parsed) -> None:
+    broken = piece.broken or _broken(piece)
+    if broken is None:
+        block.numbers.append(number)
+        block.values.append(piece.value)
+    else:
+        block.rejected.append(_rejected(file, number, broken, piece.text))
 
 
 def _broken(piece: _Parsed) -> _Broken | None:
@@ -165,10 +185,10 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _lines(text: TextIO, file: DataFile) -> Iterator[_Parsed]:
+def _lines(lines: Iterable[str]) -> Iterator[_Parsed]:
     parser = _Parser()
-    for line in lines_of(text, file):
-        stripped = line.strip(" \t\r\n")
+    for line in lines:
+        stripped = line.strip(_BLANK)
         if stripped:
             yield _parsed_line(parser, stripped)
 
@@ -186,8 +206,10 @@ def _parsed_line(parser: _Parser, line: str) -> _Parsed:
     return parsed
 
 
-def _is_by_line(file: DataFile) -> bool:
-    """Return whether a .json file is JSON Lines in fact: its first line is an object by itself."""
+def is_by_line(file: DataFile) -> bool:
+    """Return whether a file is JSON Lines: by its name, or as its first line is an object."""
+    if file.format is DataFormat.JSONL:
+        return True
     with open_text(file, newline="\n") as text:
         lines = (line.strip() for line in iter(lambda: text.readline(MAX_RECORD_CHARS), ""))
         first = next((line for line in lines if line), "")

