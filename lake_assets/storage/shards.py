@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -92,7 +93,7 @@ class ShardStore:
         path = self.path(location)
         with storage_errors(path):
             status = source.stat()
-            if status.st_mode & 0o222:  # staged by an earlier version, or out of an archive
+            if stat.S_IMODE(status.st_mode) != _MODE:  # out of an archive, or staged with a umask
                 source.chmod(_MODE)
             try:
                 _in_its_folder(path, lambda: os.link(source, path))
