@@ -7,7 +7,6 @@ and nothing outlives the process that started it.
 
 from __future__ import annotations
 
-import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from typing import Any, Generic, Self, TypeVar
 
 from lake_assets.errors import FatalError, InvalidRequest
 from lake_assets.media.worker_processes import (
-    NewFunction,
     Task,
     Worker,
     WorkerLimits,
     describe_exit,
+    function_message,
+    item_message,
     memory_limit_bytes,
     timed_out,
 )
@@ -30,8 +30,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 IN_FLIGHT_PER_WORKER = 64
-"""Items taken from the input and not yielded yet. Results are small and come in order, so behind one
-slow image (seconds) the others go on."""
+"""Items taken from the input and not yielded yet. Results are small and come in order, so behind
+one slow image (seconds) the others go on."""
 QUEUED_PER_WORKER = 16
 """Of those, the items that wait for one worker, next to the one that it works on: 100 ms of images
 of 0.4 MB, for which the process that asks may be busy with something else. Fewer where items
@@ -142,7 +142,7 @@ class _Flow(Generic[R]):
 
     def __init__(self, engine: Engine, function: Callable[..., R], items: Iterable[Any]) -> None:
         self._engine = engine
-        self._function = pickle.dumps(NewFunction(function=function))
+        self._function = function_message(function)
         self._items: Iterator[Any] = iter(items)
         self._taken = 0
         self._window: deque[Task] = deque()
@@ -180,7 +180,7 @@ class _Flow(Generic[R]):
         """Take an item from the input if nothing else is to be sent; return whether anything is."""
         if not self._unsent and len(self._window) < self._engine.workers * IN_FLIGHT_PER_WORKER:
             for item in self._items:
-                task = Task(index=self._taken, payload=pickle.dumps(item))
+                task = Task(index=self._taken, payload=item_message(item))
                 self._taken += 1
                 self._window.append(task)
                 self._unsent.append(task)

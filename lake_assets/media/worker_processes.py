@@ -7,6 +7,7 @@ item for longer than it may; and the user always knows over which item a worker 
 from __future__ import annotations
 
 import fcntl
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -21,9 +22,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
+_FUNCTION, _ITEM = b"f", b"i"
 _PAGE_BYTES = 4096
 _PIPE_BYTES = 2**20
 _SMALL_PIPE_BYTES = 16_384  # macOS; Linux tells
+_WARM = "lake_assets.media.warm"
 _LAST_WORDS_S = 10.0
 _PLAIN_BYTES = 2 * 2**30
 _BYTES_PER_PIXEL = 24
@@ -45,10 +48,10 @@ class WorkerLimits:
 def memory_limit_bytes(workers: int, pixel_limit: int) -> int:
     """Return the memory that each of ``workers`` processes may take to look at images.
 
-    What the largest image accepted can need: 24 bytes a pixel (a palette with transparency is five
-    pictures at once: 1 + 4 × 4 bytes; 32-bit samples are copied twice), and 2 GiB for Python and its
-    libraries, most of which is never touched. On a machine with less memory than that for each,
-    an equal share of it, and 1 GiB at least.
+    What the largest image accepted can need: 24 bytes a pixel (a palette with transparency is
+    five pictures at once: 1 + 4 × 4 bytes; 32-bit samples are copied twice), and 2 GiB for Python
+    and its libraries, most of which is never touched. On a machine with less memory than that for
+    each, an equal share of it, and 1 GiB at least.
     """
     needed = _PLAIN_BYTES + _BYTES_PER_PIXEL * pixel_limit
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -61,7 +64,7 @@ class Task:
 
     index: int
     payload: bytes
-    """The item, pickled."""
+    """The item, as ``item_message`` makes it."""
     deaths: int = 0
     """Workers that died over it."""
     is_answered: bool = False
@@ -72,6 +75,16 @@ class Task:
     def pipe_bytes(self) -> int:
         """Room that it takes in a pipe at most, which is handed out in pages."""
         return -(-len(self.payload) // _PAGE_BYTES) * _PAGE_BYTES + _PAGE_BYTES
+
+
+def function_message(function: Any) -> bytes:
+    """Return the message that says what to do with the items that follow."""
+    return _FUNCTION + pickle.dumps(function)
+
+
+def item_message(item: Any) -> bytes:
+    """Return the message that an item goes to a worker in."""
+    return _ITEM + pickle.dumps(item)
 
 
 class WorkerTraceback(Exception):
@@ -98,10 +111,6 @@ class Worker:
         )
         try:
             self._process.start()
-        except BaseException:
-            self._inbox.close()
-            self.results.close()
-            raise
         finally:
             theirs.close()
             answers.close()
@@ -125,7 +134,7 @@ class Worker:
         return queued + task.pipe_bytes <= self._pipe_bytes
 
     def send(self, function: bytes, task: Task) -> bool:
-        """Have ``function`` (pickled) work on ``task``; return False if the worker is dead."""
+        """Have ``function`` (its message) work on ``task``; return False if the worker is dead."""
         try:
             if function is not self._function and not self.outstanding:
                 self._inbox.send_bytes(function)
@@ -183,9 +192,8 @@ def process_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # 0.4 s of imports, once: scipy.fftpack is what imagehash imports at its first pHash. Has no
-    # effect on a server that runs already.
-    context.set_forkserver_preload(["lake_assets.storage.image_shards", "scipy.fftpack"])
+    # 0.6 s of imports, once. Has no effect on a server that runs already.
+    context.set_forkserver_preload([_WARM, "lake_assets.storage.image_shards"])
     return context
 
 
@@ -220,13 +228,6 @@ def _with_room(descriptor: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewFunction:
-    """A message: what to do with the items that follow."""
-
-    function: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     answer: Any = None
     error: BaseException | None = None
@@ -241,25 +242,26 @@ def _work(inbox: Connection, results: Connection, limits: WorkerLimits) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if limits.memory_bytes is not None:
         _limit_memory(limits.memory_bytes)
+    importlib.import_module(_WARM)
     results.send_bytes(pickle.dumps(_Answer()))
     function = None
     with suppress(EOFError, BrokenPipeError):
         while True:
-            payload = inbox.recv_bytes()
+            payload = memoryview(inbox.recv_bytes())
+            kind, content = payload[:1], payload[1:]
+            if kind == _FUNCTION:  # may have to be imported, which is no item's fault
+                function = pickle.loads(content)
+                continue
             signal.setitimer(signal.ITIMER_REAL, limits.item_timeout_s)
-            message = pickle.loads(payload)
-            if isinstance(message, NewFunction):
-                function = message.function
-            else:
-                answer = _answered(function, message)
-                signal.setitimer(signal.ITIMER_REAL, 0)  # its user may take the answer much later
-                results.send_bytes(answer)
+            answer = _answered(function, content)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # its user may take the answer much later
+            results.send_bytes(answer)
 
 
-def _answered(function: Any, item: Any) -> bytes:
+def _answered(function: Any, item: memoryview) -> bytes:
     try:
-        return pickle.dumps(_Answer(answer=function(item)))
-    except Exception as error:  # raised again by the process that asked
+        return pickle.dumps(_Answer(answer=function(pickle.loads(item))))
+    except Exception as error:  # noqa: BLE001 – raised again by the process that asked
         trace = "".join(traceback.format_exception(error))
         return pickle.dumps(_Answer(error=error, trace=trace))
 

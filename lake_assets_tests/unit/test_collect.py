@@ -556,9 +556,7 @@ def test_progress_counts_files_and_bytes(delivered, take):
     assert seen == [(1, 4), (2, 9)]
 
 
-def test_the_file_system_is_synced_once_all_is_in_the_folder(
-    delivered, staged, take, monkeypatch
-):
+def test_the_file_system_is_synced_once_all_is_in_the_folder(delivered, staged, take, monkeypatch):
     seen = []
 
     def sync(folder):
