@@ -40,10 +40,12 @@ def jpeg(shade=90, size_px=(40, 30)):
     return raw.getvalue()
 
 
-def slow_png():
-    """280 megapixels, which take a second or more to decode, in some 300 kB."""
+def palette_png(side_px):
+    """A palette with transparency takes 17 bytes of memory a pixel, and 30 s a gigapixel."""
     raw = io.BytesIO()
-    Image.new("L", (20_000, 14_000)).save(raw, "PNG", compress_level=1)
+    picture = Image.new("P", (side_px, side_px))
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    picture.save(raw, "PNG", compress_level=1, transparency=0)
     return raw.getvalue()
 
 
@@ -128,11 +130,7 @@ def test_a_file_larger_than_the_memory_is_a_rejected_image(plan, tmp_path, small
 
 @linux_only
 def test_pixels_beyond_the_memory_are_a_rejected_image(plan, tmp_path, small):
-    raw = io.BytesIO()
-    picture = Image.new("P", (16_000, 16_000))
-    picture.putpalette([0, 0, 0, 255, 255, 255])
-    picture.save(raw, "PNG", compress_level=1, transparency=0)
-    bomb, good = staged(tmp_path, raw.getvalue(), "bomb.png"), staged(tmp_path, jpeg())
+    bomb, good = staged(tmp_path, palette_png(16_000), "bomb.png"), staged(tmp_path, jpeg())
     found = list(small.map(partial(look_at_image, plan), [bomb, good]))
     assert found[0].rule == "image_fits_in_memory"
     assert isinstance(found[1], StoredFacts)
@@ -239,7 +237,7 @@ def test_each_batch_has_the_images_that_came_first_with_it(tmp_path):
 
 
 def test_an_image_that_takes_too_long_is_rejected_and_the_others_are_stored(tmp_path):
-    slow = slow_png()
+    slow = palette_png(8_000)  # 2 s
     with Engine(2, WorkerLimits(item_timeout_s=0.4)) as engine:
         (first, second) = seen_batches(
             engine, tmp_path, {"a": jpeg(1), "slow": slow, "b": jpeg(2), "c": jpeg(3)}
