@@ -191,6 +191,7 @@ class Lake:
             staging=self.stores.staging,
             registry_file=self.stores.layout.registry_file,
             limits=ArchiveLimits(max_bytes=self.settings.max_unpacked_bytes),
+            assets=self.stores.assets,
             on_files=on_files,
         )
 

@@ -32,6 +32,7 @@ NEW_SETTINGS_FILE = """\
 # batch_size = 16384              # most rows in memory at once
 # batch_bytes = 67108864          # most bytes of them
 # max_image_pixels = 300000000    # larger images are rejected
+# image_timeout_s = 60            # an image that takes longer to decode is rejected
 # busy_timeout_s = 600            # how long to wait for a dataset that is being ingested
 # lease_timeout_s = 60            # so long without a sign of life, and a process loses its dataset
 # rejected_share_limit = 0.05     # above it, the check rejected_share_is_small warns
@@ -61,6 +62,12 @@ class LakeSettings(BaseSettings):
     )
     max_image_pixels: int = Field(
         default=300_000_000, ge=1, description="An image with more pixels is rejected."
+    )
+    image_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="An image that takes longer to look at, also at a second try, is rejected.",
     )
     max_unpacked_bytes: int | None = Field(
         default=None,

@@ -7,23 +7,31 @@ a little ahead, so the next batch is decoded while the last one is written.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import ImagePolicy
-from lake_assets.errors import UnreadableMedia
 from lake_assets.ingest.seen import SeenKeys
 from lake_assets.intake.model import Batch, ImageRef
 from lake_assets.media.engines import Engine, WorkerDied
-from lake_assets.media.inspect import ImageFacts, MediaLimits, inspect_image
-from lake_assets.media.reencode import StorePolicy, reencode
+from lake_assets.media.inspect import ImageFacts
+from lake_assets.media.store_policy import StorePolicy
+from lake_assets.storage.image_shards import (
+    ImageTask,
+    StoredFacts,
+    StorePlan,
+    Unusable,
+    look_at_image,
+)
 from lake_assets.storage.shards import ShardStore
+
+__all__ = ["LookPlan", "SeenBatch", "StoredFacts", "Unusable", "image_row", "look_at_batches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,36 +44,15 @@ class LookPlan:
     assets: ShardStore
     thumbnails: ShardStore
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageTask:
-    """One image that the dataset does not have yet."""
-
-    ref: ImageRef
-    sha256: str
-    plan: LookPlan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFacts:
-    """An image that was looked at and stored."""
-
-    facts: ImageFacts
-    """Without the thumbnail's bytes, which lie in the store."""
-    location: str
-    thumbnail: str
-    stored_sha256: str
-    stored_byte_count: int
-    source_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unusable:
-    """An image that cannot be used, and why."""
-
-    rule: str
-    expected: str
-    actual: str
+    def for_workers(self) -> StorePlan:
+        """Return the same without what takes long to import."""
+        return StorePlan(
+            name=self.name,
+            policy=StorePolicy.parse(self.policy.store, self.policy.longest_side_px),
+            pixel_limit=self.pixel_limit,
+            assets=self.assets,
+            thumbnails=self.thumbnails,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,15 +85,17 @@ def look_at_batches(
         known: SHA-256 of images that were looked at before; grows.
         unusable: Those of them that cannot be used; grows.
     """
-    planned = (_planned(batch, unusable, plan, known, upload_id) for batch in batches)
+    planned = (_planned(batch, unusable, known, upload_id) for batch in batches)
     for first in planned:
         if first.tasks:
-            yield from _through_engine(itertools.chain([first], planned), engine)
+            yield from _through_engine(itertools.chain([first], planned), plan, engine)
         else:  # nothing is new so far, so no worker needs to be started
             yield first.seen
 
 
-def _through_engine(planned: Iterable[_Planned], engine: Engine) -> Iterator[SeenBatch]:
+def _through_engine(
+    planned: Iterable[_Planned], plan: LookPlan, engine: Engine
+) -> Iterator[SeenBatch]:
     waiting: deque[SeenBatch] = deque()
     asked: deque[ImageTask | None] = deque()
 
@@ -118,7 +107,8 @@ def _through_engine(planned: Iterable[_Planned], engine: Engine) -> Iterator[See
                 asked.append(task)
                 yield task
 
-    for result in engine.map(look_at_image, tasks()):
+    # The plan goes to each worker once, not with each image.
+    for result in engine.map(functools.partial(look_at_image, plan.for_workers()), tasks()):
         task = asked.popleft()
         if task is None:
             yield waiting.popleft()
@@ -126,26 +116,6 @@ def _through_engine(planned: Iterable[_Planned], engine: Engine) -> Iterator[See
             waiting[0].stored.append(result)
         else:
             waiting[0].unusable[task.sha256] = _as_unusable(result)
-
-
-def look_at_image(task: ImageTask | None) -> StoredFacts | Unusable | None:
-    """Read, check, store and thumbnail one image; None marks the end of a batch.
-
-    Runs in a worker process. An image that cannot be used is a value, not an error.
-    """
-    if task is None:
-        return None
-    data = task.ref.data if task.ref.data is not None else _read(task.ref.path)
-    limits = MediaLimits(pixel_limit=task.plan.pixel_limit)
-    try:
-        facts = inspect_image(data, name=task.ref.name, limits=limits)
-        return _store(task, data, facts)
-    except UnreadableMedia as error:
-        return Unusable(
-            rule=str(error.context["rule"]),
-            expected=str(error.context["expected"]),
-            actual=str(error.context["actual"]),
-        )
 
 
 def image_row(stored: StoredFacts, name: DatasetName) -> dict[str, Any]:
@@ -176,7 +146,6 @@ class _Planned:
 def _planned(
     batch: Batch,
     unusable: dict[str, Unusable],
-    plan: LookPlan,
     known: SeenKeys,
     upload_id: str,
 ) -> _Planned:
@@ -194,43 +163,22 @@ def _planned(
     )
     new = known.add_new(seen.shas, upload_id=upload_id)
     tasks = [
-        ImageTask(ref=ref, sha256=sha, plan=plan)
+        ImageTask(name=ref.name, sha256=sha, path=ref.path, data=ref.data)
         for ref, sha, is_new in zip(batch.images, seen.shas, new, strict=True)
         if is_new and ref is not None and sha is not None
     ]
     return _Planned(seen, tasks)
 
 
-def _store(task: ImageTask, data: bytes, facts: ImageFacts) -> StoredFacts | Unusable:
-    if facts.sha256 != task.sha256:
-        return Unusable(
-            rule="file_is_as_it_was_delivered",
-            expected=f"SHA-256 {task.sha256}, as its manifest says",
-            actual=f"SHA-256 {facts.sha256}",
-        )
-    plan = task.plan
-    policy = StorePolicy.parse(plan.policy.store, plan.policy.longest_side_px)
-    kept = reencode(data, facts, policy)
-    location = plan.assets.location(plan.name, facts.sha256, kept.extension)
-    if kept.sha256 == facts.sha256 and task.ref.path is not None:
-        plan.assets.put_file(location, task.ref.path)
-    else:
-        plan.assets.put(location, kept.data)
-    thumbnail = plan.thumbnails.location(plan.name, facts.sha256, "jpg")
-    plan.thumbnails.put(thumbnail, facts.thumbnail)
-    return StoredFacts(
-        facts=replace(facts, thumbnail=b""),
-        location=location,
-        thumbnail=thumbnail,
-        stored_sha256=kept.sha256,
-        stored_byte_count=len(kept.data),
-        source_name=task.ref.name,
-    )
-
-
 def _as_unusable(result: Unusable | WorkerDied | None) -> Unusable:
     if isinstance(result, Unusable):
         return result
+    if result is not None and result.is_timeout:
+        return Unusable(
+            rule="image_is_read_in_time",
+            expected="an image that is decoded within image_timeout_s, at the second try at last",
+            actual=result.reason,
+        )
     return Unusable(
         rule="image_is_readable",
         expected="an image whose decoding does not end the process",
@@ -243,20 +191,12 @@ def _sha256(ref: ImageRef | None) -> str | None:
         return None
     if ref.data is not None:
         return hashlib.sha256(ref.data).hexdigest()
-    return ref.sha256 or hashlib.sha256(_read(ref.path)).hexdigest()
+    if ref.sha256 is None:
+        raise ValueError(f"{ref.name}: an image in a file needs the hash from its manifest")
+    return ref.sha256
 
 
 def _byte_count(ref: ImageRef | None) -> int:
     if ref is None:
         return 0
-    return len(ref.data) if ref.data is not None else _path(ref.path).stat().st_size
-
-
-def _read(path: Path | None) -> bytes:
-    return _path(path).read_bytes()
-
-
-def _path(path: Path | None) -> Path:
-    if path is None:
-        raise ValueError("an image reference has neither a path nor data")
-    return path
+    return len(ref.data) if ref.data is not None else ref.byte_count

@@ -1,7 +1,8 @@
 """Any delivery – table, file, folder, archive, DataFrame – copied into one folder of an upload.
 
 Invariant: everything that was delivered comes back once: as a file that is staged and hashed, as a
-refusal, or as litter. What is staged has reached the disk when ``collect`` returns.
+refusal, or as litter. What is staged, every file and folder of it, has reached the disk when
+``collect`` returns, so a pending upload survives the loss of power whole.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import pyarrow as pa
 from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
 from lake_assets.intake.archives import ArchiveLimits, extract, is_archive
 from lake_assets.intake.file_names import unusable_because
-from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable, walk
+from lake_assets.intake.folder_walk import walk
 from lake_assets.intake.frames import FRAME_NAME, as_table, write_frame
 from lake_assets.intake.image_columns import referenced_name
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 from lake_assets.intake.references import Neighbourhood, references, with_image_column
-from lake_assets.intake.staged_folder import Progress, StagedFolder, role_of
+from lake_assets.intake.staged_folder import OwnShards, Progress, StagedFolder, role_of
 from lake_assets.storage.files import source_errors
 
 UNDERSTOOD = (
@@ -55,6 +56,7 @@ def collect(
     progress: Progress | None = None,
     limits: ArchiveLimits | None = None,
     follow_references: bool = True,
+    shards: OwnShards | None = None,
 ) -> Collected:
     """Copy a delivery into a folder of an upload and return what is in it.
 
@@ -67,6 +69,7 @@ def collect(
         follow_references: Whether images that rows name outside the delivery are copied too.
             False for deliveries from other people: they could name any file of this machine.
             Archives never are followed.
+        shards: Images that the dataset has; those that come again are linked, not copied.
 
     Raises:
         InvalidRequest: Nothing is there, or nothing in it; an option does not fit the delivery.
@@ -74,7 +77,7 @@ def collect(
         UnreadableSource: A damaged archive or table, or one that may not be read.
         StorageUnavailable: The disk is full, or a file changed while it was read.
     """
-    staged = StagedFolder(files_folder, progress or _no_progress)
+    staged = StagedFolder(files_folder, progress or _no_progress, shards)
     origin = _take(source, staged, limits or ArchiveLimits())
     _check_usable(staged, origin)
     around = Neighbourhood(
@@ -154,22 +157,8 @@ def _take_folder(path: Path, staged: StagedFolder) -> _Origin:
             "beside or below it.",
             path=str(path),
         )
-    for entry in walk(path):
-        _take_entry(entry, staged)
+    staged.take(walk(path))
     return _Origin(described=str(path), folder=path, is_folder=True)
-
-
-def _take_entry(entry: Entry, staged: StagedFolder) -> None:
-    match entry:
-        case RefusedFile():
-            staged.refused.append(entry)
-        case IgnoredEntry():
-            staged.ignored.append(entry.name)
-        case FoundFile():
-            try:
-                staged.copy(entry.path, entry.name)
-            except UnreadableSource as error:
-                staged.refused.append(refused_unreadable(entry.name, error.message))
 
 
 def _check_usable(staged: StagedFolder, origin: _Origin) -> None:

@@ -19,8 +19,10 @@ from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import Collected, collect
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import ReadOptions
+from lake_assets.intake.staged_folder import OwnShards
 from lake_assets.intake.uploads import Staging, Upload
 from lake_assets.storage.processes import created_by
+from lake_assets.storage.shards import ShardStore
 
 OnFiles = Callable[[int, int], None]
 """Called with (files, bytes) copied so far."""
@@ -47,9 +49,14 @@ def stage_delivery(
     staging: Staging,
     registry_file: Path,
     limits: ArchiveLimits,
+    assets: ShardStore | None = None,
     on_files: OnFiles | None = None,
 ) -> Upload:
     """Copy a delivery into staging and return it as a pending upload.
+
+    Args:
+        assets: The lake's images. One that is delivered again is read and hashed, and is then
+            another name of its shard: it takes no room.
 
     Raises:
         UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource,
@@ -66,13 +73,23 @@ def stage_delivery(
     upload_id, files_folder = staging.open_incoming()
     try:
         collected = collect(
-            delivery.source, files_folder, options, progress=on_files, limits=limits
-        )
+            delivery.source, files_folder, options, progress=on_files, limits=limits,
+            shards=_own_shards(delivery.name, contract, assets),
+        )  # fmt: skip
         _register(delivery, registry_file)
         return staging.publish(_manifest(upload_id, delivery, collected), collected.files)
     except BaseException:
         staging.discard_incoming(upload_id)
         raise
+
+
+def _own_shards(
+    name: DatasetName, contract: DatasetContract, assets: ShardStore | None
+) -> OwnShards | None:
+    """Return where the dataset's images lie, if they lie there as they were delivered."""
+    if assets is None or contract.images.store != "original":
+        return None
+    return OwnShards(name=name, store=assets)
 
 
 def _register(delivery: Delivery, registry_file: Path) -> None:

@@ -84,8 +84,11 @@ def _folder(entry: os.DirEntry[str], name: str, root: Path) -> Iterator[Entry]:
 
 def _file(entry: os.DirEntry[str], name: str, root: Path) -> FoundFile | RefusedFile:
     try:
-        real = Path(os.path.realpath(entry.path, strict=True))
-        mode = real.stat().st_mode
+        if not entry.is_symlink():  # nor was any folder above it
+            real, mode = Path(entry.path), entry.stat(follow_symlinks=False).st_mode
+        else:
+            real = Path(os.path.realpath(entry.path, strict=True))
+            mode = real.stat().st_mode
     except PermissionError:
         return refused_unreadable(name, "a link into a folder that may not be entered")
     except OSError as error:

@@ -68,7 +68,17 @@ def data_format(path: Path) -> DataFormat | None:
     """
     with path.open("rb") as file:
         head = file.read(32)
-    return _format_by_content(head) or _format_by_name(path.name)
+    return data_format_of(head, path.name)
+
+
+def data_format_of(head: bytes, name: str) -> DataFormat | None:
+    """Return the tabular format of a file, or None if it is not tabular data.
+
+    Args:
+        head: Its first 32 bytes or more.
+        name: What it is called, with or without folders.
+    """
+    return _format_by_content(head) or _format_by_name(name)
 
 
 def compression_of(name: str) -> str | None:

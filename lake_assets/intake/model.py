@@ -58,7 +58,9 @@ class ImageRef:
     """As the delivery calls it; for people and for ``lake.images.source_name``."""
     path: Path | None = None
     sha256: str | None = None
-    """SHA-256 from the manifest where ``path`` is a staged file, else None."""
+    """SHA-256 from the manifest where ``path`` is set, else None."""
+    byte_count: int = 0
+    """Size from the manifest where ``path`` is set."""
     data: bytes | None = None
 
 

@@ -1,38 +1,43 @@
-"""Map a function over many items: here, or in worker processes.
+"""Map a function over many items in worker processes.
 
 Invariant: one result per item, in the order of the items, with a bounded number of items taken from
-the input but not yet answered. A worker that dies costs the one item that killed it, and nothing
-outlives the process that started it.
+the input but not yet answered. A worker that dies or hangs costs the one item that it worked on,
+and nothing outlives the process that started it.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from lake_assets.errors import FatalError, InvalidRequest
 from lake_assets.media.worker_processes import (
-    describe_exits,
-    kill_workers,
-    process_context,
-    processes_of,
-    start_worker,
+    Task,
+    Worker,
+    WorkerLimits,
+    describe_exit,
+    function_message,
+    item_message,
+    memory_limit_bytes,
+    timed_out,
 )
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-IN_FLIGHT_PER_WORKER = 4
-"""Items handed out ahead. Four keep every worker busy over one slow item, and bound memory: two
-workers on 10 MB images hold about 80 MB of input. Items travel one by one: an image takes
-milliseconds to inspect and a fraction of one to send, so chunks would only coarsen the blame."""
+IN_FLIGHT_PER_WORKER = 64
+"""Items taken from the input and not yielded yet. Results are small and come in order, so behind
+one slow image (seconds) the others go on."""
+QUEUED_PER_WORKER = 16
+"""Of those, the items that wait for one worker, next to the one that it works on: 100 ms of images
+of 0.4 MB, for which the process that asks may be busy with something else. Fewer where items
+are large: what waits also fits into a pipe of 1 MiB, so no image bytes pile up anywhere."""
+
+_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +47,46 @@ class WorkerDied:
     item_index: int
     """Number of the item in the input, from 0."""
     reason: str
+    is_timeout: bool = False
+    """Whether it was ended for taking too long."""
 
 
-class Engine(Protocol):
-    """Something that maps a function over items. A context manager; leaving it frees the workers.
+def open_engine(
+    workers: int, *, item_timeout_s: float = 60.0, pixel_limit: int = 300_000_000
+) -> Engine:
+    """Return an engine with ``workers`` processes to look at images.
 
-    One map at a time per engine: with two, a death in one could be blamed on the other.
+    One worker is a process too: an image that hangs or crashes its decoder must not take the
+    caller with it.
+
+    Args:
+        item_timeout_s: How long one image may take, by the clock.
+        pixel_limit: Of the largest image that is accepted; a worker's memory follows from it.
+
+    Raises:
+        InvalidRequest: for fewer than one worker.
+    """
+    if workers < 1:
+        raise InvalidRequest(f"an engine needs at least 1 worker, not {workers}", workers=workers)
+    memory_bytes = memory_limit_bytes(workers, pixel_limit)
+    limits = WorkerLimits(item_timeout_s=item_timeout_s, memory_bytes=memory_bytes)
+    return Engine(workers, limits)
+
+
+class Engine:
+    """Worker processes, started when a map has work for them and kept warm for the next one.
+
+    A context manager; leaving it ends the workers. One map at a time. Workers come from a fork
+    server, which imports this package once. Like all of Python's of that kind they also import the
+    main module: a script needs its ``if __name__ == "__main__":``.
     """
 
-    @property
-    def workers(self) -> int:
+    def __init__(self, workers: int, limits: WorkerLimits | None = None) -> None:
+        self.workers = workers
         """How many items are worked on at the same time, ≥ 1."""
-        ...
+        self.limits = limits or WorkerLimits()
+        self.processes: list[Worker] = []
+        """Those that run now."""
 
     def map(
         self, function: Callable[[T], R], items: Iterable[T]
@@ -63,120 +96,25 @@ class Engine(Protocol):
         Input is taken as results are asked for, so it may be endless. Nothing in gives nothing out.
 
         Args:
-            function: Importable by name (a function of a module), as are items and results
-                picklable: they cross processes. May be called again for an item whose worker died.
+            function: Importable by name (a function of a module, or a ``functools.partial`` of
+                one), as are items and results picklable: they cross processes. May be called again
+                for an item whose worker died.
             items: Anything to iterate over, in the caller's thread.
 
         Raises:
             Exception: what ``function`` raises, after the results before it; what ``items`` raises,
                 at once, so that results of items taken before may be missing.
+            FatalError: when worker processes do not start.
         """
-        ...
-
-    def close(self) -> None:
-        """Wait for what is being worked on, and end the workers. May be called twice."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Return the engine itself; workers start with the first map."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close; after an error without waiting."""
-        ...
-
-
-def open_engine(workers: int) -> Engine:
-    """Return an engine with ``workers`` workers: this process for one, else a pool of processes.
-
-    Raises:
-        InvalidRequest: for fewer than one.
-    """
-    if workers < 1:
-        raise InvalidRequest(f"an engine needs at least 1 worker, not {workers}", workers=workers)
-    return SerialEngine() if workers == 1 else ProcessPoolEngine(workers)
-
-
-class SerialEngine:
-    """Works in the calling process. A crash of the function is a crash of the caller."""
-
-    workers = 1
-
-    def map(
-        self, function: Callable[[T], R], items: Iterable[T]
-    ) -> Generator[R | WorkerDied, None, None]:
-        """Yield ``function(item)`` for each item as it is asked for."""
-        for item in items:
-            yield function(item)
-
-    def close(self) -> None:
-        """Do nothing; there is nothing to end."""
-
-    def __enter__(self) -> Self:
-        """Return the engine itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Do nothing."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Task(Generic[T, R]):
-    """One item on its way."""
-
-    index: int
-    item: T
-    future: Future[R]
-
-
-class ProcessPoolEngine:
-    """A pool of worker processes, started by the first map and kept warm for the next ones.
-
-    Workers come from a fork server, as forking a process that has threads (Dagster, DuckDB, Arrow)
-    can deadlock. They import this package once, in the server. Like all of Python's pools of that
-    kind they also import the main module: a script needs its ``if __name__ == "__main__":``.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-
-    @property
-    def workers(self) -> int:
-        """How many processes."""
-        return self._workers
-
-    def map(
-        self, function: Callable[[T], R], items: Iterable[T]
-    ) -> Generator[R | WorkerDied, None, None]:
-        """Yield ``function(item)`` for each item, in order; see `Engine.map`."""
-        in_flight: deque[_Task[T, R]] = deque()
-        numbered = enumerate(items)
+        flow: _Flow[R] = _Flow(self, function, items)
         try:
-            while True:
-                self._hand_out(function, numbered, in_flight)
-                if not in_flight:
-                    return
-                if not _is_lost(in_flight[0].future):
-                    yield in_flight.popleft().future.result()
-                    continue
-                # Any task that was out may have killed the worker. Alone in the pool, only one can.
-                self._end_pool()
-                while in_flight:
-                    answer = self._second_answer(function, in_flight.popleft())
-                    yield answer
+            yield from flow.results()
         finally:
-            for task in in_flight:
-                task.future.cancel()
+            self._end(only_busy=True)
 
     def close(self) -> None:
-        """Wait for what is being worked on, and end the workers."""
-        self._end_pool()
+        """End the workers. May be called twice."""
+        self._end(only_busy=False)
 
     def __enter__(self) -> Self:
         """Return the engine itself; workers start with the first map."""
@@ -188,69 +126,116 @@ class ProcessPoolEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close. After an error, Ctrl-C included, workers are killed over what they work on."""
-        if kind is not None and self._pool is not None:
-            kill_workers(self._pool)
+        """Close."""
         self.close()
 
-    def _hand_out(
-        self,
-        function: Callable[[T], R],
-        numbered: Iterator[tuple[int, T]],
-        in_flight: deque[_Task[T, R]],
-    ) -> None:
-        """Fill the window with the next items."""
-        free = self._workers * IN_FLIGHT_PER_WORKER - len(in_flight)
-        for index, item in islice(numbered, free):
-            in_flight.append(_Task(index=index, item=item, future=self._submit(function, item)))
+    def _end(self, *, only_busy: bool) -> None:
+        """End workers. Those over an item that nobody waits for any more are killed over it."""
+        ending = [worker for worker in self.processes if worker.outstanding or not only_busy]
+        self.processes = [worker for worker in self.processes if worker not in ending]
+        for worker in ending:
+            worker.end(is_busy=bool(worker.outstanding))
 
-    def _second_answer(self, function: Callable[[T], R], task: _Task[T, R]) -> R | WorkerDied:
-        """Return what the task had yielded before the pool broke, or else work on it alone."""
-        if not _is_lost(task.future):
-            return task.future.result()
-        future = self._submit(function, task.item)
-        if not _is_lost(future):
-            return future.result()
-        reason = describe_exits(self._end_pool())
-        self._check_workers_start(reason)
-        return WorkerDied(item_index=task.index, reason=reason)
 
-    def _check_workers_start(self, reason: str) -> None:
-        """Tell an item that kills workers from an environment in which none lives.
+class _Flow(Generic[R]):
+    """One map: items on their way from the input, through workers, to the caller."""
 
-        Without this, a script with no main guard would see every image of an upload rejected.
-        """
-        if _is_lost(self._submit(os.getpid)):
-            self._end_pool()
+    def __init__(self, engine: Engine, function: Callable[..., R], items: Iterable[Any]) -> None:
+        self._engine = engine
+        self._function = function_message(function)
+        self._items: Iterator[Any] = iter(items)
+        self._taken = 0
+        self._window: deque[Task] = deque()
+        """Taken and not yielded, in order."""
+        self._unsent: deque[Task] = deque()
+        """Of those, what no worker has. A worker that dies gives back what it had not begun."""
+        self._suspects: deque[Task] = deque()
+        """What a worker died over once. It gets a second try, alone on the machine."""
+
+    def results(self) -> Iterator[R | WorkerDied]:
+        while True:
+            self._hand_out()
+            if not self._window:
+                return
+            if not self._window[0].is_answered:
+                self._receive()
+                continue
+            task = self._window.popleft()
+            if task.error is not None:
+                raise task.error
+            yield task.answer
+
+    def _hand_out(self) -> None:
+        if self._suspects:
+            if not any(worker.outstanding for worker in self._engine.processes):
+                self._send(self._suspects[0])
+            return
+        while self._next():
+            task = self._unsent.popleft()
+            if not self._send(task):
+                self._unsent.appendleft(task)
+                return
+
+    def _next(self) -> bool:
+        """Take an item from the input if nothing else is to be sent; return whether anything is."""
+        if not self._unsent and len(self._window) < self._engine.workers * IN_FLIGHT_PER_WORKER:
+            for item in self._items:
+                task = Task(index=self._taken, payload=item_message(item))
+                self._taken += 1
+                self._window.append(task)
+                self._unsent.append(task)
+                break
+        return bool(self._unsent)
+
+    def _send(self, task: Task) -> bool:
+        """Send a task to the worker with the fewest; return False if none has room for it."""
+        while True:
+            worker = self._worker()
+            if len(worker.outstanding) > QUEUED_PER_WORKER or not worker.has_room_for(task):
+                return False
+            if worker.send(self._function, task):
+                return True
+            self._lose(worker)  # it died while it was idle, or is about to be found dead
+
+    def _worker(self) -> Worker:
+        """Return the worker to send to: an idle one, else a new one, else the least busy."""
+        running = self._engine.processes
+        best = min(running, key=lambda worker: len(worker.outstanding), default=None)
+        if best is None or (best.outstanding and len(running) < self._engine.workers):
+            best = Worker(self._engine.limits)
+            running.append(best)
+        return best
+
+    def _receive(self) -> None:
+        """Wait for messages, and take one of each worker that has one."""
+        by_pipe = {worker.results: worker for worker in self._engine.processes}
+        for pipe in wait(list(by_pipe)):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            if not worker.receive():
+                self._lose(worker)
+        while self._suspects and self._suspects[0].is_answered:
+            self._suspects.popleft()
+
+    def _lose(self, worker: Worker) -> None:
+        """Take out a worker that is dead, and blame the item that it worked on."""
+        self._engine.processes.remove(worker)
+        while worker.receive():
+            pass  # what it answered before it died
+        code = worker.exit_code()
+        reason = describe_exit(code, limits=self._engine.limits)
+        if not worker.is_started:
             raise FatalError(
                 f"worker processes die as soon as they start ({reason}). Does the script start"
-                ' its work under `if __name__ == "__main__":`? Otherwise use 1 worker.',
-                workers=self._workers,
+                ' its work under `if __name__ == "__main__":`?',
+                workers=self._engine.workers,
             )
-
-    def _submit(self, function: Callable[..., R], *arguments: object) -> Future[R]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=process_context(), initializer=start_worker
-            )
-        try:
-            return self._pool.submit(function, *arguments)
-        except BrokenProcessPool as error:
-            # As if it had been taken and lost: the next look at the oldest task finds the break.
-            lost: Future[R] = Future()
-            lost.set_exception(error)
-            return lost
-
-    def _end_pool(self) -> list[int]:
-        """End the pool, and return how each of its workers ended (as ``Process.exitcode``)."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return []
-        processes = processes_of(pool)
-        pool.shutdown(wait=True, cancel_futures=True)
-        return [process.exitcode for process in processes if process.exitcode is not None]
-
-
-def _is_lost(future: Future[R]) -> bool:
-    """Wait for ``future``, and tell whether it went down with its pool."""
-    return isinstance(future.exception(), BrokenProcessPool)
+        if not worker.outstanding:
+            return
+        task = worker.outstanding.popleft()
+        self._unsent.extendleft(reversed(worker.outstanding))
+        task.deaths += 1
+        if task.deaths < _TRIES:
+            self._suspects.append(task)
+            return
+        task.is_answered = True
+        task.answer = WorkerDied(item_index=task.index, reason=reason, is_timeout=timed_out(code))

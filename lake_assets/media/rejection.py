@@ -27,11 +27,10 @@ _CONFUSION = (
     AttributeError,
     AssertionError,
     ArithmeticError,
-    MemoryError,
     RuntimeError,
     Image.DecompressionBombError,
 )
-DECODER_ERRORS = _DAMAGE + _CONFUSION
+DECODER_ERRORS = (*_DAMAGE, *_CONFUSION, MemoryError)
 
 
 @contextmanager
@@ -49,6 +48,13 @@ def decoder_errors_reject(name: str, data: bytes = b"") -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise rejection(
             "image_is_within_pixel_limit", name, expected="a smaller image", actual=str(error)
+        ) from error
+    except MemoryError as error:  # of a worker, which may take so much and no more
+        raise rejection(
+            "image_fits_in_memory",
+            name,
+            expected="an image that decodes within the memory of a worker",
+            actual="more than that",
         ) from error
     except _DAMAGE as error:
         raise rejection(

@@ -55,12 +55,7 @@ def copy_hashed(source: Path, target: Path) -> CopiedFile:
             raise UnreadableSource(f"{source} is not a regular file.", path=str(source))
         with new_file(target) as writer:
             copied = writer.write_all(_blocks_of(source, file))
-            after = os.fstat(file.fileno())
-            if _version(before) != _version(after) or copied.byte_count != before.st_size:
-                raise StorageUnavailable(
-                    f"{source} changed while it was read. Deliver it again once it is complete.",
-                    path=str(source),
-                )
+            _require_unchanged(source, before, os.fstat(file.fileno()), copied.byte_count)
     return copied
 
 
@@ -72,6 +67,45 @@ def hash_file(path: Path) -> str:
     """
     with source_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_whole(source: Path, buffer: memoryview) -> memoryview | None:
+    """Return the content of a file, read into ``buffer``; None if it does not fit in.
+
+    Raises:
+        StorageUnavailable: The source is gone or changed while it was read.
+        UnreadableSource: The source may not be read, or is not a regular file.
+    """
+    with _open_source(source) as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise UnreadableSource(f"{source} is not a regular file.", path=str(source))
+        if before.st_size >= len(buffer):
+            return None
+        byte_count = 0
+        with source_errors(source):
+            while count := file.readinto(buffer[byte_count:]):  # type: ignore[attr-defined]
+                byte_count += count
+        _require_unchanged(source, before, os.fstat(file.fileno()), byte_count)
+    return buffer[:byte_count]
+
+
+def write_new(path: Path, data: memoryview, *, mode: int) -> None:
+    """Write a new file, whole; if that fails, there is none.
+
+    Raises:
+        AlreadyExists: There is one.
+        StorageUnavailable: The disk is full.
+    """
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
+            if data:
+                path.unlink(missing_ok=True)
 
 
 class HashingWriter:
@@ -263,6 +297,16 @@ def _blocks_of(path: Path, file: BinaryIO) -> Iterator[bytes]:
 def _is_hole(block: bytes) -> bool:
     # The ends first: to count costs 40 microseconds a block, which real data need not pay.
     return len(block) == BLOCK_BYTES and block[0] == block[-1] == 0 and block.count(0) == len(block)
+
+
+def _require_unchanged(
+    source: Path, before: os.stat_result, after: os.stat_result, byte_count: int
+) -> None:
+    if _version(before) != _version(after) or byte_count != before.st_size:
+        raise StorageUnavailable(
+            f"{source} changed while it was read. Deliver it again once it is complete.",
+            path=str(source),
+        )
 
 
 def _version(status: os.stat_result) -> tuple[int, int]:

@@ -2,19 +2,29 @@
 
 Invariants: a shard is either absent or whole; its name is the hash of the bytes first delivered
 (a dataset may store re-encoded bytes, see ``media.reencode``); nothing writes to a shard again, it
-is only ever replaced as a whole.
+is only ever replaced as a whole. Whatever the disk refuses is ``StorageUnavailable``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.storage.files import link_or_copy, new_file
+from lake_assets.storage.files import link_or_copy, new_file, storage_errors
+
+T = TypeVar("T")
+
+_MODE = 0o444
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
 
 class ShardStore:
@@ -53,16 +63,22 @@ class ShardStore:
         What is there with another size is replaced: the machine lost power before it reached the
         disk, or the dataset's way to store images has changed. It has reached the disk once
         ``sync_file_system`` was called.
+
+        Raises:
+            StorageUnavailable: the disk is full, read-only or away, or there are too many files.
         """
         path = self.path(location)
-        if self.size(location) == len(data):
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".draft-{uuid4().hex}")
-        with new_file(draft) as writer:
-            writer.write_all([data])
-            draft.chmod(0o444)
-            draft.replace(path)
+        with storage_errors(path):
+            if _has_size(path, len(data)):
+                return False
+            if _linked_nameless(path, data):
+                return True
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = _draft(path)
+            with new_file(draft) as writer:
+                writer.write_all([data])
+                draft.chmod(_MODE)
+                draft.replace(path)
         return True
 
     def put_file(self, location: str, source: Path) -> bool:
@@ -70,17 +86,48 @@ class ShardStore:
 
         What is there with another size is replaced, as by ``put``. ``source`` must be the lake's
         own: a person who edits a linked file would edit the shard.
+
+        Raises:
+            StorageUnavailable: as ``put``.
         """
         path = self.path(location)
-        if self.size(location) == source.stat().st_size:
+        with storage_errors(path):
+            status = source.stat()
+            if stat.S_IMODE(status.st_mode) != _MODE:  # out of an archive, or staged with a umask
+                source.chmod(_MODE)
+            try:
+                _in_its_folder(path, lambda: os.link(source, path))
+            except OSError:  # it is there, or the file system cannot link
+                pass
+            else:
+                return True
+            if _has_size(path, status.st_size):
+                return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = _draft(path)
+            link_or_copy(source, draft)
+            draft.chmod(_MODE)
+            # Renaming a link onto another link of the same file does nothing and leaves both.
+            draft.replace(path)
+            draft.unlink(missing_ok=True)
+        return True
+
+    def link_to(self, location: str, target: Path, *, byte_count: int) -> bool:
+        """Give a shard of that size a second name; return False if it has none, or cannot be.
+
+        Raises:
+            AlreadyExists: There is a target.
+        """
+        path = self.path(location)
+        if not _has_size(path, byte_count):
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".draft-{uuid4().hex}")
-        link_or_copy(source, draft)
-        draft.chmod(0o444)
-        # Renaming a link onto another link of the same file does nothing and leaves both.
-        draft.replace(path)
-        draft.unlink(missing_ok=True)
+        with storage_errors(target):
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                raise
+            except OSError:  # too many links, another's file, another file system
+                return False
         return True
 
 
@@ -101,3 +148,54 @@ def sync_file_system(folder: Path) -> None:
             raise OSError(code, os.strerror(code), str(folder))
     finally:
         os.close(descriptor)
+
+
+def _linked_nameless(path: Path, data: bytes) -> bool:
+    """Write ``data`` to a file without a name, then give it one: no draft is ever left behind.
+
+    Returns False where there is something at ``path``, or the system has no such files.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        descriptor = _in_its_folder(
+            path, lambda: os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, _MODE)
+        )
+    except OSError as error:
+        if error.errno in _NO_NAMELESS:  # NFS, overlays of old kernels
+            return False
+        raise
+    try:
+        os.fchmod(descriptor, _MODE)  # whatever the umask
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        # Any src_dir_fd makes Python follow the link in /proc, as open(2) says under O_TMPFILE.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+    except (FileExistsError, FileNotFoundError):  # FileNotFoundError: no /proc
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _in_its_folder(path: Path, action: Callable[[], T]) -> T:
+    """Return what ``action`` returns; make the folder of ``path`` only once that was missing."""
+    with suppress(FileNotFoundError):
+        return action()
+    with suppress(FileNotFoundError, FileExistsError):
+        path.parent.mkdir()
+        return action()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return action()
+
+
+def _has_size(path: Path, byte_count: int) -> bool:
+    try:
+        return path.stat().st_size == byte_count
+    except FileNotFoundError:
+        return False
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".draft-{uuid4().hex}")

@@ -1,44 +1,42 @@
-"""What every engine does, and what only a pool of processes has to survive."""
+"""What an engine does, and what its worker processes have to survive."""
 
 import functools
 import itertools
 import operator
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
 from lake_assets.errors import InvalidRequest, UnreadableMedia
-from lake_assets.media.engines import (
-    IN_FLIGHT_PER_WORKER,
-    Engine,
-    ProcessPoolEngine,
-    SerialEngine,
-    WorkerDied,
-    open_engine,
-)
+from lake_assets.media.engines import IN_FLIGHT_PER_WORKER, Engine, WorkerDied, open_engine
 from lake_assets.media.inspect import inspect_image
+from lake_assets.media.worker_processes import WorkerLimits, memory_limit_bytes
 
 
-@pytest.fixture(params=["serial", "pool of 1", "pool of 2"], scope="module")
+@pytest.fixture(params=[1, 2], ids=["1 worker", "2 workers"], scope="module")
 def engine(request):
-    made: dict[str, Engine] = {
-        "serial": SerialEngine(),
-        "pool of 1": ProcessPoolEngine(1),
-        "pool of 2": ProcessPoolEngine(2),
-    }
-    with made[request.param] as engine:
+    with Engine(request.param) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def pool():
-    with ProcessPoolEngine(2) as engine:
+    with Engine(2) as engine:
+        yield engine
+
+
+@pytest.fixture
+def impatient():
+    """Two workers that give an item a second."""
+    with Engine(2, WorkerLimits(item_timeout_s=1)) as engine:
         yield engine
 
 
@@ -77,9 +75,6 @@ def size_unless_empty(data: bytes) -> int:
 
 def echo_back(data: bytes) -> bytes:
     return data
-
-
-# Both engines.
 
 
 def test_results_come_in_the_order_of_the_items(engine):
@@ -152,7 +147,7 @@ def test_large_items_pass(engine):
     assert all(result == blob for result in engine.map(echo_back, [blob] * 20))
 
 
-# The pool.
+# Deaths.
 
 
 @pytest.mark.parametrize("place", [0, 3, 29], ids=["first", "middle", "last"])
@@ -193,20 +188,121 @@ def test_a_death_among_large_items_does_not_hang(pool):
     ]  # fmt: skip
 
 
+def pids(engine):
+    return set(engine.map(operator.methodcaller("__call__"), [os.getpid] * 40))
+
+
 def test_workers_are_other_processes_and_stay_warm(pool):
-    def pids() -> set[int]:
-        return set(pool.map(operator.methodcaller("__call__"), [os.getpid] * 40))
-
-    first = pids()
+    first = pids(pool)
     assert os.getpid() not in first
-    assert pids() <= first or len(first) < pool.workers
+    assert pids(pool) <= first
 
 
-def test_a_number_of_workers_chooses_the_engine():
-    assert isinstance(open_engine(1), SerialEngine)
-    with open_engine(3) as engine:
-        assert isinstance(engine, ProcessPoolEngine)
-        assert engine.workers == 3
+def test_one_worker_is_another_process_too():
+    with open_engine(1) as engine:
+        assert os.getpid() not in pids(engine)
+
+
+def test_no_worker_is_started_for_nothing():
+    with Engine(2) as engine:
+        assert list(engine.map(square, [])) == []
+        assert engine.processes == []
+        assert list(engine.map(square, [3])) == [9]
+        assert len(engine.processes) == 1
+
+
+def test_a_worker_that_died_between_two_maps_is_replaced(pool):
+    before = pids(pool)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert list(pool.map(square, range(20))) == [number * number for number in range(20)]
+    assert not pids(pool) & before
+
+
+def test_an_error_says_where_in_the_worker_it_came_from(pool):
+    with pytest.raises(TypeError) as caught:
+        list(pool.map(square, [None]))
+    assert "in square" in str(caught.value.__cause__)
+
+
+# Items that hang, or take too much.
+
+
+def hang_over_zero(number: int) -> int:
+    """Loop without ever letting another thread of this process run."""
+    if number == 0:
+        re.match(r"(a|a)*b", "a" * 64)  # 2^64 steps, all in one call of C
+    return number
+
+
+def sleep_over_zero(number: int) -> int:
+    while number == 0:
+        time.sleep(3600)
+    return number
+
+
+def abort_over_zero(number: int) -> int:
+    if number == 0:
+        os.abort()
+    return number
+
+
+def hang_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        time.sleep(3600)
+    return marker.name
+
+
+def take_memory(byte_count: int) -> int:
+    return len(bytearray(byte_count))
+
+
+@pytest.mark.parametrize("function", [hang_over_zero, sleep_over_zero], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_hangs_is_ended_and_the_others_go_on(function, workers):
+    with Engine(workers, WorkerLimits(item_timeout_s=1)) as engine:
+        results = list(engine.map(function, [1, 2, 0, 3, 4]))
+    assert results == [
+        1, 2, WorkerDied(item_index=2, reason="still at work after 1 s", is_timeout=True), 3, 4,
+    ]  # fmt: skip
+
+
+def test_what_was_slow_by_chance_is_not_lost(impatient, tmp_path):
+    items = [tmp_path / name for name in "abc"]
+    assert list(impatient.map(hang_once, items)) == ["a", "b", "c"]
+
+
+def test_time_is_counted_for_each_item_and_not_while_its_result_waits(impatient):
+    results = impatient.map(time.sleep, [0.2] * 12)
+    assert next(results) is None
+    time.sleep(1.2)  # the caller is busy for longer than an item may take
+    assert list(results) == [None] * 11
+
+
+def test_an_abort_is_a_lost_item(pool):
+    results = list(pool.map(abort_over_zero, [1, 0, 2]))
+    assert results[1] == WorkerDied(
+        item_index=1, reason="worker process ended: signal SIGABRT"
+    )  # fmt: skip
+    assert [results[0], results[2]] == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not hold a process to RLIMIT_AS")
+def test_memory_beyond_the_limit_is_refused_to_the_item():
+    with Engine(1, WorkerLimits(memory_bytes=2 * 2**30)) as engine:
+        assert list(engine.map(take_memory, [2**20])) == [2**20]
+        with pytest.raises(MemoryError):
+            list(engine.map(take_memory, [4 * 2**30]))
+        assert list(engine.map(take_memory, [2**20])) == [2**20]
+
+
+def test_a_worker_may_take_its_share_of_the_memory_at_most():
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for workers in (1, 2, 64):
+        limit = memory_limit_bytes(workers, 10**12)
+        assert limit == max(2**30, machine // workers)
+    assert memory_limit_bytes(1, 1_000) <= 2 * 2**30 + 24_000
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -239,12 +335,12 @@ def wait_until_gone(watched: list[int]) -> None:
 
 BUSY = """
     import itertools, os, sys, time
-    from lake_assets.media.engines import ProcessPoolEngine
+    from lake_assets.media.engines import Engine
 
     if __name__ == "__main__":
-        with ProcessPoolEngine(2) as engine:
+        with Engine(2) as engine:
             print(next(engine.map(abs, [-1])), flush=True)
-            pids = [process.pid for process in engine._pool._processes.values()]
+            pids = [worker.pid for worker in engine.processes]
             print(*pids, flush=True)
             for _ in engine.map({function}, itertools.repeat({item})):
                 pass
@@ -279,11 +375,11 @@ def test_no_worker_outlives_its_parent(tmp_path, how, function, item):
 
 @needs_pidfd
 def test_leaving_a_map_half_way_leaves_no_process():
-    with ProcessPoolEngine(2) as engine:
+    with Engine(2) as engine:
         for _ in engine.map(square, itertools.count()):
+            watched = [watch(worker.pid) for worker in engine.processes]
             break
-        watched = [watch(process.pid) for process in engine._pool._processes.values()]
-    assert watched
+    assert len(watched) == 2
     assert all(select.select([descriptor], [], [], 0)[0] for descriptor in watched)
     for descriptor in watched:
         os.close(descriptor)
@@ -292,9 +388,9 @@ def test_leaving_a_map_half_way_leaves_no_process():
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     body = """
         from lake_assets.errors import FatalError
-        from lake_assets.media.engines import ProcessPoolEngine
+        from lake_assets.media.engines import Engine
 
-        with ProcessPoolEngine(2) as engine:
+        with Engine(2) as engine:
             try:
                 print(list(engine.map(abs, [-1, -2])))
             except FatalError as error:

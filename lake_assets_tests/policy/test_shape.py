@@ -20,6 +20,8 @@ BROAD_HANDLERS = {
     # The error boundaries, and clean-ups that raise again.
     ("lake_assets/ingest/session.py", "_try_upload", "Exception"):
         "the boundary of one upload: it goes to failed/, the others go on",
+    ("lake_assets/media/worker_processes.py", "_answered", "Exception"):
+        "what an item raises in a worker is raised again in the process that asked",
     ("lake_assets/ingest/session.py", "_try_upload", "BaseException"):
         "interrupted: the upload is given back; raises again",
     ("lake_assets/intake/delivery.py", "stage_delivery", "BaseException"):

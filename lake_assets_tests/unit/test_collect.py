@@ -1,8 +1,10 @@
+import errno
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import tarfile
 import zipfile
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import (
     InvalidRequest,
     LakeError,
@@ -25,7 +28,9 @@ from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import collect
 from lake_assets.intake.image_columns import referenced_name
 from lake_assets.intake.model import ReadOptions
+from lake_assets.intake.staged_folder import OwnShards
 from lake_assets.storage import files as storage_files
+from lake_assets.storage.shards import ShardStore
 
 
 def png(shade=0):
@@ -556,15 +561,92 @@ def test_progress_counts_files_and_bytes(delivered, take):
     assert seen == [(1, 4), (2, 9)]
 
 
-def test_every_file_and_folder_has_reached_the_disk(delivered, staged, take, monkeypatch):
-    synced = []
-    monkeypatch.setattr(staged_folder, "fsync_file", synced.append)
-    monkeypatch.setattr(staged_folder, "fsync_folder", synced.append)
+def test_the_file_system_is_synced_once_all_is_in_the_folder(delivered, staged, take, monkeypatch):
+    seen = []
+
+    def sync(folder):
+        seen.append((folder, contents(staged).keys()))
+
+    monkeypatch.setattr(staged_folder, "sync_file_system", sync)
     write(delivered, {"a/b/1.png": png(1), "a/2.png": png(2)})
     take(delivered)
-    assert len(synced) == len(set(synced))
-    assert set(synced) == {staged, *staged.rglob("*")}
-    assert all(path.is_file() for path in synced[:2])
+    assert seen == [(staged, {"a/b/1.png", "a/2.png"})]
+
+
+# -- images that the lake has
+
+
+@pytest.fixture
+def known(tmp_path):
+    """A dataset's shards, with one image among them."""
+    shards = OwnShards(name=DatasetName("icdar", "sroie"), store=ShardStore(tmp_path / "assets"))
+    shards.store.put(place_of(shards, png(1)), png(1))
+    return shards
+
+
+def place_of(shards, data):
+    return shards.store.location(shards.name, hashlib.sha256(data).hexdigest(), "png")
+
+
+def test_an_image_that_the_lake_has_is_linked_and_another_is_copied(delivered, staged, take, known):
+    write(delivered, {"a.png": png(1), "sub/again.png": png(1), "new.png": png(2)})
+    collected = take(delivered, shards=known)
+    shard = known.store.path(place_of(known, png(1)))
+    assert shard.samefile(staged / "a.png")
+    assert shard.samefile(staged / "sub/again.png")
+    assert not any((staged / "new.png").samefile(path) for path in (shard, delivered / "new.png"))
+    assert contents(staged) == contents(delivered)
+    assert {file.sha256 for file in collected.files} == {
+        hashlib.sha256(png(shade)).hexdigest() for shade in (1, 2)
+    }
+    shutil.rmtree(staged)
+    assert shard.read_bytes() == png(1)
+
+
+def test_a_shard_of_another_size_is_not_taken_for_the_image(delivered, staged, take, known):
+    shard = known.store.path(place_of(known, png(1)))
+    shard.unlink()
+    shard.write_bytes(b"cut off")
+    write(delivered, {"a.png": png(1)})
+    take(delivered, shards=known)
+    assert contents(staged) == {"a.png": png(1)}
+    assert not shard.samefile(staged / "a.png")
+
+
+def test_an_image_that_cannot_be_linked_is_copied(delivered, staged, take, known, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMLINK, "Too many links")  # ext4 has 65,000 for one file
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(delivered, {"a.png": png(1)})
+    take(delivered, shards=known)
+    assert contents(staged) == {"a.png": png(1)}
+
+
+def test_a_table_is_never_linked_to_an_image(delivered, staged, take, known):
+    write(delivered, {"a.csv": "n\n1\n"})
+    data = (delivered / "a.csv").read_bytes()
+    known.store.put(known.store.location(known.name, hashlib.sha256(data).hexdigest(), "csv"), data)
+    take(delivered, shards=known)
+    assert (staged / "a.csv").stat().st_nlink == 1
+
+
+def test_many_files_come_out_in_the_order_of_their_names(delivered, staged, take, monkeypatch):
+    monkeypatch.setattr(staged_folder, "_FLUSH_BYTES", 1)
+    write(delivered, {f"{number:03d}.png": png(number % 250) for number in range(600)})
+    collected = take(delivered)
+    assert [file.name for file in collected.files] == sorted(contents(delivered))
+    assert contents(staged) == contents(delivered)
+
+
+def test_a_file_larger_than_the_buffer_is_copied_in_blocks(delivered, staged, take, monkeypatch):
+    monkeypatch.setattr(staged_folder, "_BUFFER_BYTES", 50)
+    write(delivered, {"a.png": png(), "b.csv": "n\n1\n"})
+    collected = take(delivered)
+    assert contents(staged) == contents(delivered)
+    assert {file.name: file.sha256 for file in collected.files} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in contents(delivered).items()
+    }
 
 
 def test_the_source_is_left_untouched(delivered, take):

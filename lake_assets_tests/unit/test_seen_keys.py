@@ -67,3 +67,24 @@ def test_it_answers_as_a_set_would(tmp_path_factory, batches):
             known.add(key)
         assert keys.add_new(batch, upload_id="u") == wanted
     keys.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=6),
+    st.lists(st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=3), max_size=6),
+)
+def test_files_answer_the_same_before_and_after_they_are_loaded(tmp_path_factory, there, batches):
+    folder = tmp_path_factory.mktemp("files")
+    files = [str(folder / "1.parquet"), str(folder / "2.parquet")]
+    pq.write_table(pa.table({"key": pa.array(there[:3], pa.string())}), files[0])
+    pq.write_table(pa.table({"key": pa.array(there[3:], pa.string())}), files[1])
+    keys = SeenKeys(files, column="key", scratch=folder)
+    known: set[str | None] = {None, *there}
+    for number, batch in enumerate(batches):
+        wanted = []
+        for key in batch:
+            wanted.append(key not in known)
+            known.add(key)
+        assert keys.add_new(batch, upload_id=f"u{number}") == wanted
+    keys.close()

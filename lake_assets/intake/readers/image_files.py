@@ -40,11 +40,17 @@ def image_batches(
             file=FOLDER,
             rows=table_of(columns, len(some)),
             row_numbers=numbers_of(range(start, start + len(some))),
-            images=tuple(
-                ImageRef(name=image.name, path=root / image.name, sha256=image.sha256)
-                for image in some
-            ),
+            images=tuple(_ref(root, image) for image in some),
         )
+
+
+def _ref(root: Path, image: StagedFile) -> ImageRef:
+    return ImageRef(
+        name=image.name,
+        path=root / image.name,
+        sha256=image.sha256,
+        byte_count=image.byte_count,
+    )
 
 
 def rejected_batches(

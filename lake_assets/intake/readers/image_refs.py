@@ -85,7 +85,13 @@ class ImageFinder:
         self.named.add(name)
         # Below referenced/ the staged name is ours; the delivery knows the file by its path.
         shown = value if name.startswith(f"{REFERENCED_FOLDER}/") else name
-        return ImageRef(name=shown, path=self.root / name, sha256=self.files[name].sha256)
+        staged = self.files[name]
+        return ImageRef(
+            name=shown,
+            path=self.root / name,
+            sha256=staged.sha256,
+            byte_count=staged.byte_count,
+        )
 
     def _remember_rejected(self, file: str, chunk: Chunk, column: ImageColumn) -> None:
         # A row rejected for another reason still lists its image.
