@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake_assets.storage.files import fsync_file, fsync_folder
+from lake_assets.storage.seals import seal
 from lake_assets.storage.tables.model import Part
 
 ROW_GROUP_ROWS = 122_880
@@ -64,6 +65,7 @@ class PartWriter:
         for key in list(self._open):
             self._close_part(key)
         if self._parts:
+            seal(part.path for part in self._parts)
             fsync_folder(self._folder)
         return tuple(sorted(self._parts, key=lambda part: part.path))
 

@@ -34,6 +34,7 @@ from lake_assets.storage.tables.commits import (
     require_distinct_paths,
     retried,
 )
+from lake_assets.storage.tables.file_io import FILE_IO
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -63,9 +64,13 @@ class IcebergTables:
         # Rendered, not formatted: a folder may have "?" or "%" in its name.
         uri = url.render_as_string(hide_password=False)
         try:
-            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+            return self._opened(uri)
         except OperationalError:  # another process made the catalog's tables at the same time
-            return SqlCatalog("lake", uri=uri, warehouse=str(self._warehouse))
+            return self._opened(uri)
+
+    def _opened(self, uri: str) -> SqlCatalog:
+        options = {"uri": uri, "warehouse": str(self._warehouse), "py-io-impl": FILE_IO}
+        return SqlCatalog("lake", **options)
 
     def close(self) -> None:
         """Close the catalog's connections."""
