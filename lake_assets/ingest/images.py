@@ -54,6 +54,7 @@ class StoredFacts:
     """Without the thumbnail's bytes, which lie in the store."""
     location: str
     thumbnail: str
+    thumbnail_sha256: str
     stored_sha256: str
     stored_byte_count: int
     source_name: str
@@ -161,6 +162,7 @@ def image_row(stored: StoredFacts, name: DatasetName) -> dict[str, Any]:
         "dataset": name.dataset,
         "location": stored.location,
         "thumbnail": stored.thumbnail,
+        "thumbnail_sha256": stored.thumbnail_sha256,
         "stored_sha256": stored.stored_sha256,
         "stored_byte_count": stored.stored_byte_count,
         "source_name": stored.source_name,
@@ -219,6 +221,7 @@ def _store(task: ImageTask, data: bytes, facts: ImageFacts) -> StoredFacts | Unu
         facts=replace(facts, thumbnail=b""),
         location=location,
         thumbnail=thumbnail,
+        thumbnail_sha256=hashlib.sha256(facts.thumbnail).hexdigest(),
         stored_sha256=kept.sha256,
         stored_byte_count=len(kept.data),
         source_name=task.ref.name,

@@ -11,6 +11,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.files import write_atomically
+from lake_assets.storage.sealed_json import sealed_json
 from lake_assets.storage.tables import Commit, Delivery, Part, TableSpec
 
 JOURNAL_FILE = "prepared.json"
@@ -76,7 +77,7 @@ class PreparedUpload:
     def write_journal(self) -> None:
         """Put this on disk, next to the upload's manifest."""
         plain = {"outcome": asdict(self.outcome), "parts": _plain_parts(self.parts)}
-        write_atomically(self.upload.folder / JOURNAL_FILE, json.dumps(plain, indent=2).encode())
+        write_atomically(self.upload.folder / JOURNAL_FILE, sealed_json(plain).encode())
 
 
 def read_journal(upload: Upload) -> PreparedUpload | None:

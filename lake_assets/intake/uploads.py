@@ -36,6 +36,7 @@ from lake_assets.intake.manifest import (
 )
 from lake_assets.intake.model import StagedFile
 from lake_assets.storage.files import fsync_folder, move_atomically, remove_tree, write_atomically
+from lake_assets.storage.sealed_json import sealed_json
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
@@ -87,7 +88,7 @@ class Upload:
 
     def files(self) -> tuple[StagedFile, ...]:
         """Return the delivered files. Reads ``files.jsonl``."""
-        return parse_files(self.folder / LIST_FILE)
+        return parse_files(self.folder / LIST_FILE, sha256=self.manifest.files_sha256)
 
     def error(self) -> dict[str, Any] | None:
         """Return why it failed, or None."""
@@ -130,7 +131,9 @@ class Staging:
         Its files must have reached the disk (``collect`` sees to that).
         """
         folder = self._root / State.INCOMING / manifest.upload_id
-        write_atomically(folder / LIST_FILE, format_files(files).encode())
+        listed = format_files(files)
+        manifest = manifest.listing(listed)
+        write_atomically(folder / LIST_FILE, listed.encode())
         write_atomically(folder / MANIFEST_FILE, manifest.to_json().encode())
         (folder / LEASE_FILE).unlink(missing_ok=True)
         fsync_folder(folder)
@@ -297,4 +300,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, sealed_json(value).encode())

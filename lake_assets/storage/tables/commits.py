@@ -22,6 +22,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Snapshot
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
@@ -109,8 +110,13 @@ def _without_required(schema: Any) -> Any:
 
 def keys_in(table: Table) -> frozenset[str]:
     """Return the keys of all deliveries that the table's snapshots brought."""
+    return keys_in_snapshots(table.metadata.snapshots)
+
+
+def keys_in_snapshots(snapshots: Iterable[Snapshot]) -> frozenset[str]:
+    """Return the keys of all deliveries that ``snapshots`` brought."""
     found: set[str] = set()
-    for snapshot in table.metadata.snapshots:
+    for snapshot in snapshots:
         if snapshot.summary:
             keys = snapshot.summary.additional_properties.get(KEYS_PROPERTY, "")
             found.update(key for key in keys.split(",") if key)
