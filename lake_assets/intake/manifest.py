@@ -97,20 +97,6 @@ def parse_manifest(text: str, *, where: str) -> Manifest:
     return manifest
 
 
-def manifest_state(content: bytes) -> SealState:
-    """Return whether a ``manifest.json`` that parses is as it was written.
-
-    A key that no version writes is the sign of a damaged one, also where the seal's own is hit.
-    """
-    state = seal_state(content)
-    if state is SealState.UNSEALED and not set(json.loads(content)) <= _KEYS:
-        return SealState.BROKEN
-    return state
-
-
-_KEYS = {field.name for field in fields(Manifest)} - {"name"} | {"version", "provider", "dataset"}
-
-
 def _from_plain(plain: dict[str, Any]) -> Manifest:
     known = {field.name for field in fields(Manifest)} - {"name"}
     values = {key: value for key, value in plain.items() if key in known}

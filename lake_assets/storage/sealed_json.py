@@ -42,10 +42,15 @@ def seal_state(content: bytes) -> SealState:
     if not isinstance(plain, dict):
         return SealState.BROKEN
     if SEAL_KEY not in plain:
-        return SealState.UNSEALED
+        return SealState.BROKEN if any(map(_was_seal_key, plain)) else SealState.UNSEALED
     kept = {key: value for key, value in plain.items() if key != SEAL_KEY}
     is_whole = sealed_json(kept).encode() == content
     return SealState.WHOLE if is_whole else SealState.BROKEN
+
+
+def _was_seal_key(key: str) -> bool:
+    """Return whether a key is that of the seal but for one character, which a flipped bit made."""
+    return len(key) == len(SEAL_KEY) and sum(map(str.__ne__, key, SEAL_KEY)) == 1
 
 
 def _text(plain: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def every_image_is_stored(stores: Stores, name: DatasetName) -> CheckResult:
         for sha, location, thumbnail, byte_count in images
         if stores.assets.size(location) != byte_count or stores.thumbnails.size(thumbnail) is None
     ]
-    unknown = _images_without_facts(stores, name)
+    unknown = images_without_facts(stores, name)
     wrong = sorted({*absent, *unknown})
     return CheckResult(
         passed=not wrong,
@@ -193,7 +193,8 @@ def _uploads_that_differ(
     )
 
 
-def _images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
+def images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
+    """Return the images, by SHA-256, that a dataset's rows name and ``lake.images`` lacks."""
     if not stores.tables.exists(IMAGES.name):
         return []
     rows = _rows(

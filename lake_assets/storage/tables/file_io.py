@@ -1,4 +1,4 @@
-"""How PyIceberg reads and writes the lake's metadata: plain local files, sealed as they are written.
+"""How PyIceberg reads and writes the lake's metadata: local files, sealed as they are written.
 
 Invariant: a file that PyIceberg wrote here has a line in its table's seal log before any commit
 can name it, and none is ever written over.
@@ -57,10 +57,10 @@ class _LocalFile(InputFile, OutputFile):
     """A file that is there, or is to be."""
 
     def __len__(self) -> int:
-        return os.stat(local_path(self.location)).st_size
+        return Path(local_path(self.location)).stat().st_size
 
     def exists(self) -> bool:
-        return os.path.exists(local_path(self.location))
+        return Path(local_path(self.location)).exists()
 
     def open(self, seekable: bool = True) -> InputStream:
         stream: InputStream = pa.OSFile(local_path(self.location))
