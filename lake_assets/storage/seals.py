@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_assets.storage.files import BLOCK_BYTES, storage_errors
+from lake_assets.storage.files import BLOCK_BYTES, storage_errors, write_atomically
 
 SEAL_LOG = "seals.log"
 _FOLDERS = frozenset({"data", "metadata"})
@@ -35,6 +35,15 @@ class Seal:
     sha256: str
     """64 lower-case hex digits."""
     byte_count: int
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether `lake repair` took the damaged file away, which no present row needs."""
+        return self == GIVEN_UP
+
+
+GIVEN_UP = Seal(sha256="0" * 64, byte_count=0)
+"""Stands for a file that is gone on purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +146,12 @@ def read_seals(folder: Path) -> SealLog:
     if rest and _parsed(rest[:-1]) is not None:
         damaged.append(len(lines) + 1)
     return SealLog(seals=seals, damaged_lines=tuple(damaged))
+
+
+def write_seals(folder: Path, seals: Mapping[str, Seal]) -> None:
+    """Put these seals in the place of the whole log. Nobody may be appending to it."""
+    content = b"".join(_line(path, item) for path, item in seals.items())
+    write_atomically(folder / SEAL_LOG, content)
 
 
 def _line(path: str, item: Seal) -> bytes:

@@ -50,6 +50,8 @@ class TableTree:
     metadata: Path
     files: dict[str, NamedFile] = field(default_factory=dict)
     """Every file that is needed, by path; without the metadata file itself."""
+    current: set[str] = field(default_factory=set)
+    """Those of them that its present rows need."""
     problems: dict[str, str] = field(default_factory=dict)
     """What cannot be read, by path. If there are any, ``files`` is not complete."""
     keys: frozenset[str] = frozenset()
@@ -96,6 +98,7 @@ class _Reader:
         self.tree = tree
         self._folder = table_folder(tree.metadata)
         self._seals = seals
+        self._parts: dict[str, tuple[str, ...]] = {}
 
     def read(self) -> None:
         path = str(self.tree.metadata)
@@ -112,19 +115,29 @@ class _Reader:
             manifests = self._manifests_of(snapshot)
             if snapshot.snapshot_id == table.current_snapshot_id:
                 self._compare_totals(snapshot, manifests)
+                self._note_current(snapshot, manifests)
 
     def _note_history(self, table: TableMetadata) -> None:
         versions = []
         for entry in table.metadata_log:
             path = local_path(entry.metadata_file)
-            self.tree.files[path] = NamedFile(path=path, byte_count=None)
+            if not self._is_given_up(path):
+                self.tree.files[path] = NamedFile(path=path, byte_count=None)
             versions.append(version_of(path))
         known = [version for version in versions if version is not None]
         own = version_of(str(self.tree.metadata)) or 0
         self.tree.oldest_version = min(known, default=own)
 
+    def _note_current(self, snapshot: Snapshot, manifests: list[ManifestFile]) -> None:
+        self.tree.current.add(local_path(snapshot.manifest_list))
+        for manifest in manifests:
+            path = local_path(manifest.manifest_path)
+            self.tree.current |= {path, *self._parts.get(path, ())}
+
     def _manifests_of(self, snapshot: Snapshot) -> list[ManifestFile]:
         path = local_path(snapshot.manifest_list)
+        if self._is_given_up(path):
+            return []
         self.tree.files[path] = NamedFile(path=path, byte_count=None)
         try:
             self._require_seal(path)
@@ -138,7 +151,7 @@ class _Reader:
 
     def _read_manifest(self, manifest: ManifestFile) -> None:
         path = local_path(manifest.manifest_path)
-        if path in self.tree.files:
+        if path in self.tree.files or self._is_given_up(path):
             return
         self.tree.files[path] = NamedFile(path=path, byte_count=manifest.manifest_length)
         try:
@@ -151,8 +164,11 @@ class _Reader:
         told = (manifest.added_rows_count or 0) + (manifest.existing_rows_count or 0)
         if rows != told:
             self.tree.problems[path] = f"it names {rows} rows, its manifest list {told}"
+        self._parts[path] = tuple(local_path(part.file_path) for part in parts)
         for part in parts:
             name = local_path(part.file_path)
+            if self._is_given_up(name):
+                continue
             self.tree.files[name] = NamedFile(
                 path=name, byte_count=part.file_size_in_bytes, rows=part.record_count
             )
@@ -167,6 +183,10 @@ class _Reader:
         if told != rows:
             path = str(self.tree.metadata)
             self.tree.problems[path] = f"its summary tells of {told} rows, its manifests of {rows}"
+
+    def _is_given_up(self, path: str) -> bool:
+        sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))
+        return sealed is not None and sealed.is_given_up
 
     def _require_seal(self, path: str) -> None:
         if not path.startswith(f"{self._folder}/"):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from lake_assets.upkeep.verify.model import Choice, Finding, Kind, Report, Severity, Tally
-from lake_assets.upkeep.verify.run import DEFAULT_CHOICE, Request, verify
+from lake_assets.upkeep.verify.model import (
+    DEFAULT_CHOICE,
+    Choice,
+    Finding,
+    Kind,
+    Report,
+    Severity,
+    Tally,
+)
+from lake_assets.upkeep.verify.run import Request, verify
 
 __all__ = [
     "DEFAULT_CHOICE",

@@ -102,6 +102,10 @@ class Choice:
         return f"{amount}, seed {self.seed}"
 
 
+DEFAULT_CHOICE = Choice(count=500)
+"""What is read where nobody says."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """What a section came to."""

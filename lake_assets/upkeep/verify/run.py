@@ -21,6 +21,7 @@ from lake_assets.stores import Stores
 from lake_assets.upkeep.verify.blobs import look_at_images, look_at_thumbnails
 from lake_assets.upkeep.verify.house import look_at_counts, look_at_settings, settings_hashes
 from lake_assets.upkeep.verify.model import (
+    DEFAULT_CHOICE,
     Choice,
     Finding,
     Kind,
@@ -36,7 +37,6 @@ from lake_assets.upkeep.verify.resuming import Progress, finding_from_plain, ful
 from lake_assets.upkeep.verify.staged import look_at_unfinished, look_at_uploads
 from lake_assets.upkeep.verify.tables import look_at_catalog, look_at_tables
 
-DEFAULT_CHOICE = Choice(count=500)
 _LAST = "last.json"
 _ORDER = (Severity.DAMAGE, Severity.WARNING, Severity.NOTICE)
 OnProgress = Callable[[str, int, int], None]
@@ -50,6 +50,8 @@ class Request:
     choice: Choice = DEFAULT_CHOICE
     resume: bool = False
     """Go on with a full run that was interrupted."""
+    suspects: frozenset[str] = frozenset()
+    """Paths below the lake's folder of files that are read in any case."""
     on_progress: OnProgress = lambda section, files, read_bytes: None
 
 
@@ -126,7 +128,7 @@ class _Run:
         cursor = self._progress.cursors.get(section.name, "")
         found += [item for name, item in self._progress.findings if name == section.name]
         targets = (target for target in self._seen(section, found, tally) if target.key > cursor)
-        for unit in self._reader.read(chosen(targets, self._request.choice)):
+        for unit in self._reader.read(self._chosen(targets)):
             wrong = [target.finding for target in unit.wrong]
             found += wrong
             tally.read_files += len(unit.targets)
@@ -134,6 +136,23 @@ class _Run:
             self._progress.note(section.name, unit.targets[-1].key, len(unit.targets), wrong)
             self._tell(section, tally)
         return self._second_look(section, found) if any(map(_is_doubtful, found)) else found
+
+    def _chosen(self, targets: Iterable[Target]) -> Iterator[Target]:
+        suspects = self._request.suspects
+        if self._request.choice.is_full or not suspects:
+            yield from chosen(targets, self._request.choice)
+            return
+        set_aside: list[Target] = []
+
+        def others() -> Iterator[Target]:
+            for target in targets:
+                if target.finding.path in suspects:
+                    set_aside.append(target)
+                else:
+                    yield target
+
+        yield from chosen(others(), self._request.choice)
+        yield from set_aside
 
     def _seen(self, section: _Section, found: list[Finding], tally: Tally) -> Iterator[Target]:
         """Yield a section's targets; put its findings and counts where they belong."""

@@ -133,6 +133,8 @@ class _Table:
     def _look_at_file(self, file: FoundFile, tree: TableTree, seals: SealLog) -> Iterator[Seen]:
         path = str(file.path)
         sealed = seals.seals.get(file.name)
+        if sealed and sealed.is_given_up:
+            sealed = None
         named = tree.files.get(path)
         wrong = self._wrong(file, named) if named else ""
         if sealed and sealed.byte_count != file.byte_count:
