@@ -12,7 +12,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.intake.manifest import LIST_FILE, parse_files
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.stores import Stores
-from lake_assets.upkeep.verify.model import Finding, Look
+from lake_assets.upkeep.verify.model import Finding, Look, Severity
 
 
 class Action(StrEnum):
@@ -65,6 +65,11 @@ class Plan:
     hopeless: Sequence[Hopeless]
     findings: Sequence[Finding]
     """What verification found."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something is damaged."""
+        return any(item.severity is Severity.DAMAGE for item in self.findings)
 
     def to_plain(self) -> dict[str, Any]:
         """Return this as plain values, for JSON."""
