@@ -29,7 +29,7 @@ from lake_assets.upkeep.repair.bit_errors import mended, without_flipped_bit
 from lake_assets.upkeep.repair.model import Action, Bench, Step
 from lake_assets.upkeep.verify.model import Finding, Kind, Severity
 
-_AGAIN = "deliver it again: no other copy in the lake has its SHA-256"
+_AGAIN = "no other copy in the lake has its SHA-256: deliver it again, then `lake repair`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
