@@ -60,15 +60,12 @@ def look_at_images(look: Look) -> Iterator[Seen]:
 
 def look_at_thumbnails(look: Look) -> Iterator[Seen]:
     """Verify that every image of ``lake.images`` has its thumbnail."""
-    schema = look.stores.tables.schema(IMAGES.name) if IMAGES.name in look.pointers else None
-    is_hashed = schema is not None and "thumbnail_sha256" in schema.names
-    hashes = "coalesce(thumbnail_sha256, '')" if is_hashed else "''"
     yield from _look_at(
         look,
         _Store(
             kind=Kind.THUMBNAIL,
             root=look.stores.layout.thumbnails,
-            columns=f"thumbnail, NULL::BIGINT, {hashes}",
+            columns="thumbnail, NULL::BIGINT, coalesce(thumbnail_sha256, '')",
         ),
     )
 
@@ -154,8 +151,12 @@ def _blobs(look: Look, store: _Store) -> Iterator[_Blob]:
     if IMAGES.name not in look.pointers:
         return
     sql = LakeSql(look.stores.tables, scratch=look.stores.layout.scratch)
+    columns = store.columns
+    schema = look.stores.tables.schema(IMAGES.name)
+    if schema is not None and "thumbnail_sha256" not in schema.names:
+        columns = columns.replace("thumbnail_sha256", "NULL")  # a table of an earlier version
     rows: Any = sql.query(
-        f"SELECT {store.columns}, provider || '/' || dataset FROM {IMAGES.name} ORDER BY 1"
+        f"SELECT {columns}, provider || '/' || dataset FROM {IMAGES.name} ORDER BY 1"
     )
     for batch in rows.to_arrow_reader(_ROWS_AT_ONCE):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):

@@ -134,7 +134,7 @@ class Report:
 
     def of(self, severity: Severity) -> list[Finding]:
         """Return the findings of one severity."""
-        return [item for item in self.findings if item.severity is severity]
+        return [item for item in self.findings if item.severity == severity]
 
     def to_plain(self) -> dict[str, Any]:
         """Return this as plain values, for JSON."""
