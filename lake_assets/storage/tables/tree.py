@@ -112,8 +112,8 @@ class _Reader:
         self._note_history(table)
         self.tree.keys = keys_in_snapshots(table.snapshots)
         for snapshot in table.snapshots:
-            manifests = self._manifests_of(snapshot)
-            if snapshot.snapshot_id == table.current_snapshot_id:
+            manifests = self._manifests_of(snapshot, table.current_snapshot_id)
+            if manifests is not None and snapshot.snapshot_id == table.current_snapshot_id:
                 self._compare_totals(snapshot, manifests)
                 self._note_current(snapshot, manifests)
 
@@ -134,17 +134,20 @@ class _Reader:
             path = local_path(manifest.manifest_path)
             self.tree.current |= {path, *self._parts.get(path, ())}
 
-    def _manifests_of(self, snapshot: Snapshot) -> list[ManifestFile]:
+    def _manifests_of(self, snapshot: Snapshot, current: int | None) -> list[ManifestFile] | None:
+        """Read what a snapshot names; None: its list cannot be read."""
         path = local_path(snapshot.manifest_list)
         if self._is_given_up(path):
-            return []
+            return None
         self.tree.files[path] = NamedFile(path=path, byte_count=None)
         try:
             self._require_seal(path)
             manifests = list(snapshot.manifests(_IO))
         except _PARSE_ERRORS as error:
             self.tree.problems[path] = _words(error)
-            return []
+            if snapshot.snapshot_id == current:
+                self.tree.current.add(path)
+            return None
         for manifest in manifests:
             self._read_manifest(manifest)
         return manifests
