@@ -16,6 +16,7 @@ from lake_assets.errors import InvalidName
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.locks import exclusive_lock
 from lake_assets.storage.shards import sync_file_system
+from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
 from lake_assets.stores import Stores
 from lake_assets.upkeep.repair.contents import plan_contents, plan_documents
 from lake_assets.upkeep.repair.model import Bench, Plan, Step
@@ -94,6 +95,8 @@ def carry_out(
             with storage_errors(stores.layout.home / step.path):
                 step.do()
             done += 1
+        if done and not read_catalog(stores.layout.catalog_file).damage:
+            seal_catalog(stores.layout.catalog_file)
         with storage_errors(stores.layout.home):
             sync_file_system(stores.layout.home)
     return done

@@ -191,12 +191,16 @@ def _last_good(bench: Bench, folder: Path, bad: frozenset[str]) -> _State | None
         reverse=True,
     )
     seals = read_seals(folder)
+    # A newer state that is gone altogether has left its seal, or the catalog points at it.
+    known = [*seals.seals, *(str(path) for path in (*candidates, *bad))]
+    newest = max((version_of(name) or 0 for name in known), default=0)
     later: set[str] = set()
     for path in candidates:
         tree = table_tree(path, seals)
         if _is_good(tree, bad):
-            lost = (later | _done_after(bench, folder, path)) - tree.keys
-            return _State(tree=tree, lost=frozenset(lost))
+            if (version_of(path.name) or 0) < newest:
+                later |= _done_after(bench, folder, path)
+            return _State(tree=tree, lost=frozenset(later) - tree.keys)
         later |= tree.keys
     return None
 
@@ -223,13 +227,10 @@ def _done_after(bench: Bench, folder: Path, metadata: Path) -> set[str]:
     return {
         upload.id
         for upload in bench.stores.staging.uploads(State.DONE)
-        if upload.folder.stat().st_ctime > written_at + _COMMIT_S
+        # A folder's own time is that of its last step; renaming it does not change it.
+        if upload.folder.stat().st_mtime > written_at
         and (table == upload.name.table or table.startswith("lake."))
     }
-
-
-_COMMIT_S = 60.0
-"""How long after an upload's last commit it may take until it is done."""
 
 
 def _uploads_of(bench: Bench, table: str) -> frozenset[str]:
