@@ -11,6 +11,7 @@ from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.io_managers import IcebergIOManager, ParquetIOManager
 from lake_assets.defs.resources import LakeResource
+from lake_assets.defs.upkeep.jobs import verify_lake, weekly_verification
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import load_settings
 
@@ -22,7 +23,8 @@ def build_definitions(home: str | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[staged_uploads, ingest_dataset, catalog],
         asset_checks=dataset_checks,
-        jobs=[ingest_uploads],
+        jobs=[ingest_uploads, verify_lake],
+        schedules=[weekly_verification],
         sensors=[
             staged_upload_arrived,
             dg.AutomationConditionSensorDefinition(

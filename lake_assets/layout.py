@@ -67,6 +67,16 @@ class LakeLayout:
         return self.home / "catalog.db"
 
     @property
+    def verify(self) -> Path:
+        """What `lake verify` found last, and how far a run got; safe to delete."""
+        return self.home / "verify"
+
+    @property
+    def removed(self) -> Path:
+        """What `lake repair` moved away; nothing of the lake refers to it."""
+        return self.home / "removed"
+
+    @property
     def dagster(self) -> Path:
         """Dagster's own storage: runs, events, schedules."""
         return self.home / "dagster"

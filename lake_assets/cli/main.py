@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lake_assets.cli import catalog, check, config, init, process, process_start, sql, ui, upload
+from lake_assets.cli import (
+    catalog,
+    check,
+    config,
+    init,
+    process,
+    process_start,
+    repair,
+    sql,
+    ui,
+    upload,
+    verify,
+)
 from lake_assets.cli.boundary import LakeGroup
 
 _HELP = """A data lake for images, annotations, logs, events and tables.
@@ -39,6 +51,8 @@ app.add_typer(process.app, name="process")
 app.add_typer(catalog.app, name="catalog")
 app.command("sql")(sql.sql)
 app.command("check")(check.check)
+app.command("verify")(verify.verify)
+app.command("repair")(repair.repair)
 app.command("ui")(ui.ui)
 
 

@@ -131,6 +131,7 @@ def image_row(stored: StoredFacts, name: DatasetName) -> dict[str, Any]:
         "dataset": name.dataset,
         "location": stored.location,
         "thumbnail": stored.thumbnail,
+        "thumbnail_sha256": stored.thumbnail_sha256,
         "stored_sha256": stored.stored_sha256,
         "stored_byte_count": stored.stored_byte_count,
         "source_name": stored.source_name,

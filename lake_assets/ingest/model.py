@@ -11,6 +11,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.files import storage_errors, write_atomically
+from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
 from lake_assets.storage.tables import Commit, Delivery, Lease, Part, TableSpec
 
 JOURNAL_FILE = "prepared.json"
@@ -66,9 +67,9 @@ class PreparedUpload:
 
         The ledger has it too, so it need not have reached the disk.
         """
-        text = json.dumps(asdict(self.outcome), indent=2, ensure_ascii=False)
+        text = sealed_json(asdict(self.outcome))
         with storage_errors(self.upload.folder):
-            (self.upload.folder / OUTCOME_FILE).write_text(text + "\n", encoding="utf-8")
+            (self.upload.folder / OUTCOME_FILE).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ class Group:
             "parts": {asset: [asdict(p) for p in self.parts[asset]] for asset in COMMIT_ORDER},
         }
         folder = self.uploads[0].upload.folder
-        write_atomically(folder / JOURNAL_FILE, json.dumps(plain, indent=2).encode())
+        write_atomically(folder / JOURNAL_FILE, sealed_json(plain).encode())
 
 
 def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | None]) -> Group | None:
@@ -139,7 +140,9 @@ def read_outcome(upload: Upload) -> Outcome | None:
         text = (upload.folder / OUTCOME_FILE).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return outcome_from_plain(json.loads(text))
+    plain = json.loads(text)
+    plain.pop(SEAL_KEY, None)
+    return outcome_from_plain(plain)
 
 
 def drop_journal(upload: Upload) -> None:

@@ -41,6 +41,7 @@ from lake_assets.media.engines import Engine, open_engine
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables import Lease
+from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -88,16 +89,26 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
     The caller commits each change and then calls ``finish``, inside the block.
     """
     name = request.name
-    with stores.tables.leases.hold(
-        str(name),
-        wait_s=stores.settings.busy_timeout_s,
-        run_id=request.run_id,
-        on_wait=request.on_wait,
-    ) as lease:
+    with (
+        _sealing(stores),
+        stores.tables.leases.hold(
+            str(name),
+            wait_s=stores.settings.busy_timeout_s,
+            run_id=request.run_id,
+            on_wait=request.on_wait,
+        ) as lease,
+    ):
         if request.rebuild or rebuild_is_unfinished(stores, name):
             yield _prepare_rebuild(stores, replace(request, rebuild=True), lease)
         else:
             yield _prepare(stores, request, lease)
+
+
+@contextmanager
+def _sealing(stores: Stores) -> Iterator[None]:
+    """Seal the catalog's file after the last write to it, which gives the lease back."""
+    yield
+    seal_catalog(stores.layout.catalog_file)
 
 
 # -- prepare

@@ -2,13 +2,17 @@
 
 It is two files next to ``files/``: ``manifest.json``, small and for people, and ``files.jsonl``
 with one line per file. Lists of uploads read only the first, however many images an upload has.
+
+Invariant: no byte of either can change unnoticed. The manifest carries its own seal and the hash
+of the list; those of earlier versions have neither and read as before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from typing import Any
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
+from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
 
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -44,6 +49,12 @@ class Manifest:
     options: ReadOptions = ReadOptions()
     refused: tuple[RefusedFile, ...] = ()
     ignored: tuple[str, ...] = ()
+    files_sha256: str = ""
+    """Of ``files.jsonl``; empty in manifests of versions that did not note it."""
+
+    def listing(self, files_text: str) -> Manifest:
+        """Return this manifest with the hash of the ``files.jsonl`` that belongs to it."""
+        return replace(self, files_sha256=hashlib.sha256(files_text.encode()).hexdigest())
 
     def to_json(self) -> str:
         """Return the content of ``manifest.json``."""
@@ -53,7 +64,7 @@ class Manifest:
             "dataset": self.name.dataset,
         }
         del plain["name"]
-        return json.dumps({"version": VERSION, **plain}, indent=2, ensure_ascii=False) + "\n"
+        return sealed_json({"version": VERSION, **plain})
 
 
 def parse_manifest(text: str, *, where: str) -> Manifest:
@@ -70,12 +81,20 @@ def parse_manifest(text: str, *, where: str) -> Manifest:
                 f"{where} is of version {version}, this package reads {VERSION}; upgrade it",
                 path=where,
             )
-        return _from_plain(plain)
+        manifest = _from_plain(plain)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidManifest(
             f"{where} is damaged ({type(error).__name__}: {error}); deliver the upload again",
             path=where,
         ) from error
+    if seal_state(text.encode()) is SealState.BROKEN:
+        raise InvalidManifest(
+            f"{where} is not as it was written: by a fault of the disk, or by hand. Deliver the "
+            f'upload again; to keep an edit, take the line of "{SEAL_KEY}" out (and the comma '
+            "before it)",
+            path=where,
+        )
+    return manifest
 
 
 def _from_plain(plain: dict[str, Any]) -> Manifest:
@@ -106,8 +125,12 @@ def format_files(files: Iterable[StagedFile]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def parse_files(path: Path) -> tuple[StagedFile, ...]:
+def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
     """Return the staged files listed in ``path``.
+
+    Args:
+        path: A ``files.jsonl``.
+        sha256: What its manifest says of it; empty: nothing.
 
     Raises:
         InvalidManifest: naming the file and the line.
@@ -115,8 +138,11 @@ def parse_files(path: Path) -> tuple[StagedFile, ...]:
     """
     found = []
     try:
+        content = path.read_bytes()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError("the file is not the one that its manifest tells of")
         # Not splitlines: file names may hold U+2028, which JSON leaves as it is.
-        for line in path.read_text(encoding="utf-8").split("\n"):
+        for line in content.decode("utf-8").split("\n"):
             if line:
                 item = json.loads(line)
                 found.append(

@@ -47,6 +47,7 @@ from lake_assets.storage.files import (
     write_atomically,
 )
 from lake_assets.storage.processes import is_dead, signature
+from lake_assets.storage.sealed_json import sealed_json
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
@@ -98,7 +99,7 @@ class Upload:
 
     def files(self) -> tuple[StagedFile, ...]:
         """Return the delivered files. Reads ``files.jsonl``."""
-        return parse_files(self.folder / LIST_FILE)
+        return parse_files(self.folder / LIST_FILE, sha256=self.manifest.files_sha256)
 
     def error(self) -> dict[str, Any] | None:
         """Return why it failed, or None."""
@@ -131,7 +132,7 @@ class Staging:
         files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
         files_folder.mkdir(parents=True)
         # Tells others that its process lives; worth nothing after a loss of power, so not synced.
-        (files_folder.parent / LEASE_FILE).write_text(_as_json(signature()), encoding="utf-8")
+        (files_folder.parent / LEASE_FILE).write_text(sealed_json(signature()), encoding="utf-8")
         return upload_id, files_folder
 
     def discard_incoming(self, upload_id: str) -> None:
@@ -144,8 +145,10 @@ class Staging:
         Its files must have reached the disk (``collect`` sees to that).
         """
         folder = self._root / State.INCOMING / manifest.upload_id
+        listed = format_files(files)
+        manifest = manifest.listing(listed)
         # Nobody looks into the folder before it is renamed, so its files need no atomic write.
-        _write_new(folder / LIST_FILE, format_files(files))
+        _write_new(folder / LIST_FILE, listed)
         _write_new(folder / MANIFEST_FILE, manifest.to_json())
         (folder / LEASE_FILE).unlink(missing_ok=True)
         fsync_folder(folder)
@@ -310,11 +313,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_atomically(path, _as_json(value).encode())
-
-
-def _as_json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, sealed_json(value).encode())
 
 
 def _write_new(path: Path, text: str) -> None:

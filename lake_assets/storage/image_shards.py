@@ -7,6 +7,7 @@ hash has been read and has that hash; a disk that fails is never taken for an im
 from __future__ import annotations
 
 import errno
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class StoredFacts:
     """Without the thumbnail's bytes, which lie in the store."""
     location: str
     thumbnail: str
+    thumbnail_sha256: str
     stored_sha256: str
     stored_byte_count: int
     source_name: str
@@ -130,6 +132,7 @@ def _store(
         facts=replace(facts, thumbnail=b""),
         location=location,
         thumbnail=thumbnail,
+        thumbnail_sha256=hashlib.sha256(facts.thumbnail).hexdigest(),
         stored_sha256=kept.sha256,
         stored_byte_count=len(kept.data),
         source_name=task.name,

@@ -56,6 +56,7 @@ IMAGES = TableSpec(
             _column("tag", pa.string(), "Tag of the first upload that had it."),
             _column("_upload_id", pa.string(), "First upload that had it."),
             _column("upload_time", INSTANT, "When that upload was made."),
+            _column("thumbnail_sha256", pa.string(), "SHA-256 of the thumbnail's bytes."),
         ]
     ),
 )

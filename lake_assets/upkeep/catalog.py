@@ -16,6 +16,7 @@ from lake_assets.contracts.registry import DatasetContract
 from lake_assets.query.duckdb import LakeSql, connect
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
 from lake_assets.storage.tables import Commit, Delivery, TableFacts
+from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
 
 
@@ -52,6 +53,7 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
         parts.write(rows)
         delivery = Delivery(keys=(key,), parts=parts.close())
     done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
+    seal_catalog(stores.layout.catalog_file)
     for pair in pairs:
         stores.stale.remove(DatasetName(**pair))
     return done

@@ -283,6 +283,11 @@ def _rejected_that_differ(look: _Look) -> dict[DatasetName, list[str]]:
     )
 
 
+def images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
+    """Return the images, by SHA-256, that a dataset's rows name and ``lake.images`` lacks."""
+    return _images_without_facts(_Look(stores, [name]), name)
+
+
 def _images_without_facts(look: _Look, name: DatasetName) -> list[str]:
     if not look.has(IMAGES.name):
         return []

@@ -48,8 +48,8 @@ ACCEPTED: dict[str, bytes] = {
     "object_extreme_numbers": b'{ "min": -1.0e+28, "max": 1.0e+28 }',
     "object_long_strings": b'{"x":[{"id": "' + b"x" * 40 + b'"}], "id": "' + b"x" * 40 + b'"}',
     "object_simple": b'{"a":[]}',
-    "object_string_unicode": '{"title":"\\u041f\\u043e\\u043b\\u0442\\u043e\\u0440\\u0430 '
-                             '\\u0417\\u0435\\u043c\\u043b\\u0435\\u043a\\u043e\\u043f\\u0430" }'.encode(),
+    "object_string_unicode": b'{"title":"\\u041f\\u043e\\u043b\\u0442\\u043e\\u0440\\u0430 '
+                             b'\\u0417\\u0435\\u043c\\u043b\\u0435\\u043a\\u043e\\u043f\\u0430" }',
     "object_with_newlines": b'{\n"a": "b"\n}',
     "string_1_2_3_bytes_UTF-8_sequences": b'["\\u0060\\u012a\\u12AB"]',
     "string_accepted_surrogate_pair": b'["\\uD801\\udc37"]',

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lake_assets.storage.processes import created_by
-
 from lake_assets.lake import Lake
+from lake_assets.storage.processes import created_by
 from lake_assets_tests.cli.conftest import Run
 
 

@@ -44,6 +44,7 @@ JOBS = {
         ["catalog", "images", "quarantine", "raw"],
         sorted(name for _, name in CHECKS),
     ),
+    "verify_lake": (None, [], []),
     # Dagster gives a job of checks alone no partitions, whatever those of the checks are.
 }
 
@@ -51,6 +52,11 @@ SENSORS = {
     # sensor: (whether it runs without being switched on, seconds between ticks)
     "staged_upload_arrived": (True, 10),
     "assets_follow": (True, 30),
+}
+
+SCHEDULES = {
+    # schedule: (its job, whether it runs without being switched on, when)
+    "weekly_verification": ("verify_lake", True, "0 3 * * 0"),
 }
 
 STORAGE_SECTIONS = ("storage", "local_artifact_storage", "compute_logs")
@@ -145,6 +151,18 @@ def test_the_sensors_are_these_and_run_by_themselves(definitions):
         for sensor in definitions.sensors or ()
     }
     assert found == SENSORS
+
+
+def test_the_schedules_are_these_and_run_by_themselves(definitions):
+    found = {
+        schedule.name: (
+            schedule.job_name,
+            schedule.default_status == dg.DefaultScheduleStatus.RUNNING,
+            schedule.cron_schedule,
+        )
+        for schedule in definitions.schedules or ()
+    }
+    assert found == SCHEDULES
 
 
 def test_resources_are_named_for_what_they_are(definitions):

@@ -25,6 +25,7 @@ from sqlalchemy import URL, Connection, event
 
 from lake_assets.errors import LeaseLost
 from lake_assets.storage.shards import sync_file_system
+from lake_assets.storage.tables.file_io import FILE_IO
 from lake_assets.storage.tables.leases import require_lease
 from lake_assets.storage.tables.model import Lease
 
@@ -44,7 +45,8 @@ class LakeCatalog(SqlCatalog):
         url = URL.create("sqlite", database=str(catalog_file), query={"timeout": "30"})
         # Rendered, not formatted: a folder may have "?" or "%" in its name.
         uri = url.render_as_string(hide_password=False)
-        super().__init__("lake", uri=uri, warehouse=str(warehouse))
+        options = {"uri": uri, "warehouse": str(warehouse), "py-io-impl": FILE_IO}
+        super().__init__("lake", **options)
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}

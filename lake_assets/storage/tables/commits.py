@@ -33,6 +33,7 @@ from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.snapshots import Snapshot
 
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
@@ -128,8 +129,13 @@ def unseen(deliveries: Sequence[Delivery], known: frozenset[str]) -> list[Delive
 
 def keys_in(table: Table) -> frozenset[str]:
     """Return the keys of all deliveries that the table's snapshots brought."""
+    return keys_in_snapshots(table.metadata.snapshots)
+
+
+def keys_in_snapshots(snapshots: Iterable[Snapshot]) -> frozenset[str]:
+    """Return the keys of all deliveries that ``snapshots`` brought."""
     found: set[str] = set()
-    for snapshot in table.metadata.snapshots:
+    for snapshot in snapshots:
         if snapshot.summary:
             keys = snapshot.summary.additional_properties.get(KEYS_PROPERTY, "")
             found.update(key for key in keys.split(",") if key)

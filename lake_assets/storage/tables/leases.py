@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lake_assets.errors import DatasetBusy, LeaseLost
 from lake_assets.storage.processes import is_dead, signature
@@ -163,11 +163,16 @@ class Leases:
         return Lease(name=name, token=seen + 1, left_token=seen if holder != _FREE else None)
 
     def _release(self, lease: Lease) -> None:
-        with self._engine().begin() as connection:
-            connection.execute(
-                text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
-                {"n": lease.name, "t": lease.token},
-            )
+        try:
+            with self._engine().begin() as connection:
+                connection.execute(
+                    text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
+                    {"n": lease.name, "t": lease.token},
+                )
+        except DBAPIError as error:
+            # The disk is full, or the catalog's file was replaced. What was done in the block is
+            # done, or its own error is on the way; the lease ends by its timeout.
+            _log.warning("the lease of %s could not be given back: %s", lease.name, error.orig)
 
     def _facts(self, row: Sequence[Any] | None) -> LeaseFacts:
         if row is None:

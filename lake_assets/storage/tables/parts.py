@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake_assets.storage.files import storage_errors
+from lake_assets.storage.seals import seal
 from lake_assets.storage.tables.background import BackgroundCalls
 from lake_assets.storage.tables.encodings import choose_encodings
 from lake_assets.storage.tables.model import Part
@@ -87,7 +88,10 @@ class PartWriter:
         for key in list(self._open):
             self._close_part(key)
         self._background.finish()
-        return tuple(part.finished() for part in self._begun)
+        parts = tuple(part.finished() for part in self._begun)
+        if parts:
+            seal(part.path for part in parts)
+        return parts
 
     def abort(self) -> None:
         """Remove everything that was written; no thread and no open file is left."""

@@ -9,7 +9,7 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,6 +289,12 @@ class IcebergTables:
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
+
+    def register(self, tables: Mapping[str, Path]) -> None:
+        """Put tables into the catalog that it does not have, each with its metadata file."""
+        for name, metadata in tables.items():
+            self._catalog.create_namespace_if_not_exists(name.partition(".")[0])
+            self._catalog.register_table(name, str(metadata))
 
     # -- inside
 

@@ -1,0 +1,181 @@
+"""The catalog's own file, ``catalog.db``: whether it is whole, what it points at, and its seal.
+
+SQLite rewrites the file in place, so its hash is written down next to it after each ingestion, in
+``catalog.db.seal``. A process may die between its last write and the seal: then SQLite's own count
+of changes has moved on and the seal is stale, which is no damage. A flipped byte leaves that count
+as it was; one in the count itself makes it differ from its copy at byte 92.
+
+Invariant: the file is only ever read through SQLite. Closing a file descriptor of one's own would
+drop the locks that SQLite holds on it in the same process (fcntl(2), "advisory record locks").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from lake_assets.storage.files import new_file, storage_errors
+from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
+from lake_assets.storage.tables.file_io import local_path
+
+_WAIT_S = 30.0
+# https://www.sqlite.org/fileformat.html, 1.3.
+_CHANGE_COUNT_AT = 24
+_CHANGE_COUNT_COPY_AT = 92
+
+
+class CatalogSeal(StrEnum):
+    """What the seal says of ``catalog.db``."""
+
+    FITS = "fits"
+    ABSENT = "absent"
+    """Nobody has sealed it yet."""
+    STALE = "stale"
+    """It was written to after it was sealed."""
+    BROKEN = "broken"
+    """The seal itself is damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogState:
+    """What ``catalog.db`` is like."""
+
+    exists: bool
+    damage: str = ""
+    """Why it cannot be trusted; empty: it can."""
+    seal: CatalogSeal = CatalogSeal.ABSENT
+    pointers: Mapping[str, Path] = field(default_factory=dict)
+    """Metadata file of each table, by ``namespace.table``. Empty if the file is damaged."""
+
+
+def seal_file(catalog_file: Path) -> Path:
+    """Return where the seal of ``catalog_file`` lies."""
+    return catalog_file.with_name(f"{catalog_file.name}.seal")
+
+
+def seal_catalog(catalog_file: Path) -> None:
+    """Write down what ``catalog.db`` holds now; without one nothing happens.
+
+    Call it after the last write of an ingestion. It holds SQLite's read lock meanwhile, so that the
+    seal is of a state that was really there. Nothing is fsynced: after a power cut the seal may be
+    stale, not wrong.
+
+    Raises:
+        StorageUnavailable: The disk is full.
+        sqlite3.DatabaseError: It is no database any more.
+    """
+    if not catalog_file.exists():
+        return
+    with _reading(catalog_file) as connection:
+        content = connection.serialize()
+        plain = {
+            "file": catalog_file.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "change_count": _number_at(content, _CHANGE_COUNT_AT),
+            "sealed_at": datetime.now(tz=UTC).isoformat(),
+        }
+        draft = catalog_file.with_name(f".draft-{uuid4().hex}")
+        with new_file(draft) as writer:
+            writer.write_all([sealed_json(plain).encode()])
+            with storage_errors(draft):
+                draft.replace(seal_file(catalog_file))
+
+
+def read_catalog(catalog_file: Path) -> CatalogState:
+    """Return the state of ``catalog.db``, which other processes may be writing to."""
+    if not catalog_file.exists():
+        return CatalogState(exists=False)
+    try:
+        with _reading(catalog_file) as connection:
+            return _state(connection, catalog_file)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        return CatalogState(exists=True, damage=f"SQLite cannot read it: {error}")
+
+
+def set_pointer(catalog_file: Path, table: str, metadata: Path) -> None:
+    """Make ``metadata`` the present state of ``table``, which the catalog has."""
+    namespace, _, name = table.partition(".")
+    with closing(sqlite3.connect(catalog_file, timeout=_WAIT_S)) as connection, connection:
+        connection.execute(
+            "UPDATE iceberg_tables SET previous_metadata_location = metadata_location,"
+            " metadata_location = ? WHERE table_namespace = ? AND table_name = ?",
+            (str(metadata), namespace, name),
+        )
+
+
+def forget_table(catalog_file: Path, table: str) -> None:
+    """Take ``table`` out of the catalog; its files stay."""
+    namespace, _, name = table.partition(".")
+    with closing(sqlite3.connect(catalog_file, timeout=_WAIT_S)) as connection, connection:
+        connection.execute(
+            "DELETE FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?",
+            (namespace, name),
+        )
+
+
+def _state(connection: sqlite3.Connection, catalog_file: Path) -> CatalogState:
+    content = connection.serialize()
+    sealed, seal = _read_seal(seal_file(catalog_file))
+    count = _number_at(content, _CHANGE_COUNT_AT)
+    if count != _number_at(content, _CHANGE_COUNT_COPY_AT):
+        return CatalogState(exists=True, damage="its count of changes differs from its copy")
+    if seal is CatalogSeal.FITS and sealed["change_count"] != count:
+        seal = CatalogSeal.STALE
+    if seal is CatalogSeal.FITS and sealed["sha256"] != hashlib.sha256(content).hexdigest():
+        return CatalogState(
+            exists=True, damage="its SHA-256 is not that of its seal, but nobody wrote to it"
+        )
+    told = [text for (text,) in connection.execute("PRAGMA integrity_check(5)")]
+    if told != ["ok"]:
+        return CatalogState(exists=True, damage=f"SQLite's integrity check: {'; '.join(told)}")
+    return CatalogState(exists=True, seal=seal, pointers=_pointers(connection))
+
+
+def _pointers(connection: sqlite3.Connection) -> dict[str, Path]:
+    has_tables = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE name = 'iceberg_tables'"
+    ).fetchone()
+    if has_tables == (0,):  # a file that was made and not used yet
+        return {}
+    rows = connection.execute(
+        "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables ORDER BY 1, 2"
+    )
+    return {f"{space}.{name}": Path(local_path(str(place))) for space, name, place in rows}
+
+
+def _read_seal(path: Path) -> tuple[dict[str, Any], CatalogSeal]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}, CatalogSeal.ABSENT
+    if not content:  # a power cut right after it was written
+        return {}, CatalogSeal.ABSENT
+    if seal_state(content) is not SealState.WHOLE:
+        return {}, CatalogSeal.BROKEN
+    plain: dict[str, Any] = json.loads(content)
+    return plain, CatalogSeal.FITS
+
+
+@contextmanager
+def _reading(catalog_file: Path) -> Iterator[sqlite3.Connection]:
+    """Hold SQLite's read lock: nobody writes to the file in the block."""
+    uri = f"{catalog_file.absolute().as_uri()}?mode=rw"  # rw: a crash may have left a journal
+    with closing(
+        sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
+    ) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield connection
+
+
+def _number_at(content: bytes, place: int) -> int:
+    return int.from_bytes(content[place : place + 4], "big")

@@ -1,0 +1,122 @@
+"""How PyIceberg reads and writes the lake's metadata: local files, sealed as they are written.
+
+Invariant: a file that PyIceberg wrote here has a line in its table's seal log before any commit
+can name it, and none is ever written over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+from lake_assets.storage.seals import Seal, append_seals, table_folder
+
+FILE_IO = f"{__name__}.SealingFileIO"
+"""Value of the catalog's property ``py-io-impl``."""
+
+
+class SealingFileIO(PyArrowFileIO):
+    """PyIceberg's files on this machine.
+
+    A kind of PyArrowFileIO because PyIceberg's own scan asks for one. That one costs three calls of
+    pyarrow's file system per file; these are small and local.
+    """
+
+    def new_input(self, location: str) -> _LocalFile:  # type: ignore[override]
+        """Return the file at ``location``, to be read."""
+        return _LocalFile(location)
+
+    def new_output(self, location: str) -> _LocalFile:  # type: ignore[override]
+        """Return the file at ``location``, to be written."""
+        return _LocalFile(location)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Remove a file.
+
+        Raises:
+            FileNotFoundError.
+        """
+        path = location if isinstance(location, str) else location.location
+        Path(local_path(path)).unlink()
+
+
+def local_path(location: str) -> str:
+    """Return the path that a table's metadata means by ``location``."""
+    return location.removeprefix("file://")
+
+
+class _LocalFile(InputFile, OutputFile):
+    """A file that is there, or is to be."""
+
+    def __len__(self) -> int:
+        return Path(local_path(self.location)).stat().st_size
+
+    def exists(self) -> bool:
+        return Path(local_path(self.location)).exists()
+
+    def open(self, seekable: bool = True) -> InputStream:
+        stream: InputStream = pa.OSFile(local_path(self.location))
+        return stream
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        # PyIceberg asks to overwrite where it knows that nothing is there; so it may be checked.
+        return _SealedOutput(Path(local_path(self.location)))
+
+    def to_input_file(self) -> _LocalFile:
+        return self
+
+
+class _SealedOutput(io.BytesIO):
+    """Gathers a metadata file in memory; writes and seals it when it is closed without an error.
+
+    Metadata files have kilobytes, manifests at most 8 MB (``commit.manifest.target-size-bytes``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            content = self.getvalue()
+            super().close()
+            _write_sealed(self._path, content)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:  # half a file is none
+            super().close()
+
+    def __del__(self) -> None:
+        super().close()
+
+
+def _write_sealed(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        rest: Any = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        path.unlink(missing_ok=True)  # a full disk; the name may be tried again
+        raise
+    finally:
+        os.close(descriptor)
+    folder = table_folder(path)
+    seal = Seal(sha256=hashlib.sha256(content).hexdigest(), byte_count=len(content))
+    append_seals(folder, {path.relative_to(folder).as_posix(): seal})

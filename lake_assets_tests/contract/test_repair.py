@@ -1,0 +1,324 @@
+"""Repair: what is damaged is put back as it was, or said to be lost; verify then is silent."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from lake_assets.lake import Lake
+from lake_assets.upkeep.repair import Action
+from lake_assets_tests.contract.small_lake import (
+    SmallLake,
+    flip,
+    lake_and_copy,
+    photos,
+    png,
+    restore,
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKE_WORKERS", "1")
+        with lake_and_copy(tmp_path_factory.mktemp("repaired")) as pair:
+            (pair[0].home / "staging" / "pending" / pending(pair[0])).rename(
+                pair[0].home / "staging" / "cancelled" / pending(pair[0])
+            )  # so that what is ingested after a repair is a rebuild and nothing else
+            shutil.rmtree(pair[1])
+            shutil.copytree(pair[0].home, pair[1], symlinks=True)
+            yield pair
+
+
+def pending(lake):
+    (name,) = (path.name for path in (lake.home / "staging" / "pending").iterdir())
+    return name
+
+
+@pytest.fixture
+def lake(made, monkeypatch) -> SmallLake:
+    monkeypatch.setenv("LAKE_WORKERS", "1")
+    restore(*made)
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def expected(made):
+    return made[0].rows()
+
+
+def scramble(path):
+    """Damage more than one bit, so that it cannot be turned back."""
+    for place in range(20, min(40, path.stat().st_size)):
+        flip(path, place, 0b1010_1010)
+
+
+def actions(plan):
+    return {(str(step.action), step.path) for step in plan.steps}
+
+
+def assert_whole(lake, expected=None):
+    report = lake.verify()
+    assert [item for item in report.findings if item.severity != "notice"] == []
+    if expected is not None:
+        assert lake.rows() == expected
+
+
+def test_a_good_lake_needs_no_repair(lake):
+    plan = lake.plan()
+    assert (plan.steps, plan.hopeless, plan.is_needed) == ([], [], False)
+
+
+def test_planning_changes_nothing(lake):
+    (lake.home / lake.file("thumbnails/**/*.jpg")).unlink()
+    before = {name: (lake.home / name).stat().st_mtime_ns for name in lake.files()}
+    assert lake.plan().steps
+    assert {name: (lake.home / name).stat().st_mtime_ns for name in lake.files()} == before
+
+
+# -- contents
+
+
+@pytest.mark.parametrize("damage", [os.unlink, scramble], ids=["missing", "changed"])
+@pytest.mark.parametrize("pattern", ["assets/**/*.png", "thumbnails/**/*.jpg"])
+def test_images_and_thumbnails_come_back(pattern, damage, lake, expected):
+    path = lake.home / lake.file(pattern)
+    content = path.read_bytes()
+    damage(path)
+    lake.repair()
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert_whole(lake, expected)
+
+
+def test_a_staged_file_comes_back_from_its_image(lake):
+    name = next(name for name in lake.files("staging/done/*/files/*.png") if "broken" not in name)
+    content = (lake.home / name).read_bytes()
+    scramble(lake.home / name)
+    plan = lake.repair()
+    assert actions(plan) == {("restore", name)}
+    assert (lake.home / name).read_bytes() == content
+    assert_whole(lake)
+
+
+def test_an_image_of_which_all_copies_are_damaged_is_said_to_be_lost_until_delivered_again(
+    lake, tmp_path
+):
+    """Four comes in one upload only."""
+    shard = next(name for name in lake.files("assets/**/*.png") if content_is(lake, name, png(4)))
+    staged = next(name for name in lake.files("staging/done/*/files/4.png"))
+    for name in (shard, staged):
+        scramble(lake.home / name)
+    plan = lake.repair()
+    assert {item.path for item in plan.hopeless} == {shard, staged}
+    assert set(lake.damaged()) == {shard, staged}
+    with Lake.open(lake.home) as opened:
+        again = opened.upload_raw_data(
+            photos(tmp_path / "again", 4), provider="acme", dataset="photos"
+        )
+        opened.ingest(again.id)
+    lake.repair()
+    assert_whole(lake)
+
+
+def content_is(lake, name, content):
+    return (lake.home / name).read_bytes() == content
+
+
+def test_a_remade_thumbnail_that_differs_from_its_row_is_sealed(lake, monkeypatch):
+    """As with a later Pillow, or from an image that was stored smaller."""
+    path = lake.home / lake.file("thumbnails/**/*.jpg")
+    path.unlink()
+    monkeypatch.setattr("lake_assets.media.inspect.THUMBNAIL_QUALITY", 40)
+    lake.repair()
+    assert_whole(lake)
+    flip(path, 99)
+    assert list(lake.damaged()) == [path.relative_to(lake.home).as_posix()]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["staging/cancelled/*/manifest.json", "staging/done/*/files.jsonl",
+     "staging/failed/*/error.json", "tables/acme/ticks/metadata/*-m0.avro"],
+)  # fmt: skip
+def test_one_flipped_bit_of_a_small_file_is_turned_back(pattern, lake, expected):
+    path = lake.home / lake.file(pattern)
+    content = path.read_bytes()
+    flip(path, len(content) // 2)
+    lake.repair()
+    assert path.read_bytes() == content
+    assert_whole(lake, expected)
+
+
+# -- tables
+
+
+def newest(lake, table):
+    return lake.files(f"tables/{table}/metadata/*.metadata.json")[-1]
+
+
+@pytest.mark.parametrize("damage", [os.unlink, scramble], ids=["missing", "changed"])
+@pytest.mark.parametrize(
+    "table", ["acme/ticks", "acme/photos", "lake/images", "lake/quarantine", "lake/uploads"]
+)
+def test_a_table_goes_back_to_its_last_good_state_and_is_rebuilt(table, damage, lake, expected):
+    damage(lake.home / newest(lake, table))
+    plan = lake.repair()
+    assert ("roll back") in {str(step.action) for step in plan.steps}
+    lake.ingest()
+    lake.repair(older_than_s=0)
+    assert_whole(lake)
+    assert lake.rows() == expected
+
+
+def test_a_table_without_any_good_state_is_made_anew(lake, expected):
+    scramble(lake.home / lake.file("tables/acme/ticks/data/*.parquet"))
+    for name in lake.files("tables/acme/ticks/metadata/snap-*.avro"):
+        scramble(lake.home / name)
+    plan = lake.repair()
+    assert {"roll back", "rebuild"} <= {str(step.action) for step in plan.steps}
+    lake.ingest()
+    lake.repair()
+    assert_whole(lake)
+    assert lake.rows() == expected
+
+
+def test_rows_are_not_given_up_where_the_archive_is_not_whole(lake):
+    """The part's other rows stay; a state without them would be worse."""
+    for folder in (lake.home / "staging" / "done").iterdir():
+        shutil.rmtree(folder)
+    part = lake.files("tables/acme/ticks/data/*.parquet")[-1]
+    scramble(lake.home / part)
+    plan = lake.repair()
+    assert plan.steps == []
+    assert {item.path for item in plan.hopeless} == {part}
+
+
+def test_an_older_state_that_is_damaged_is_given_up_without_loss(lake, expected):
+    name = lake.files("tables/acme/ticks/metadata/*.metadata.json")[0]
+    scramble(lake.home / name)
+    plan = lake.repair()
+    assert actions(plan) == {("move away", name)}
+    assert_whole(lake, expected)
+
+
+def test_the_catalog_table_is_made_anew_from_the_others(lake, expected):
+    scramble(lake.home / newest(lake, "lake/partitions"))
+    lake.repair()
+    assert_whole(lake)
+    assert lake.rows() == expected
+
+
+@pytest.mark.parametrize("damage", [os.unlink, scramble], ids=["missing", "changed"])
+def test_catalog_db_is_made_anew(damage, lake, expected):
+    damage(lake.home / "catalog.db")
+    plan = lake.repair()
+    assert actions(plan) == {("remake", "catalog.db")}
+    assert_whole(lake, expected)
+
+
+def test_catalog_db_and_the_newest_metadata_of_a_table_are_gone(lake, expected):
+    (lake.home / "catalog.db").unlink()
+    (lake.home / newest(lake, "acme/ticks")).unlink()
+    plan = lake.repair()
+    assert any("acme/ticks" in step.what and step.action is Action.REBUILD for step in plan.steps)
+    lake.ingest()
+    lake.repair(older_than_s=0)
+    assert_whole(lake)
+    assert lake.rows() == expected
+
+
+# -- seals
+
+
+def test_seals_are_written_for_files_of_earlier_versions(lake):
+    logs = lake.files("tables/*/*/seals.log")
+    for name in logs:
+        (lake.home / name).unlink()
+    lake.repair()
+    assert lake.verify().findings == []
+    flip(lake.home / lake.file("tables/acme/ticks/data/*.parquet"), 30)
+    assert list(lake.damaged()) == [lake.file("tables/acme/ticks/data/*.parquet")]
+
+
+def test_a_damaged_seal_log_is_written_anew(lake):
+    log = lake.home / lake.file("tables/acme/ticks/seals.log")
+    flip(log, 3)
+    lake.repair()
+    assert lake.verify().findings == []
+
+
+def test_a_manifest_without_a_seal_is_sealed(lake):
+    path = lake.home / lake.file("staging/cancelled/*/manifest.json")
+    sealed = path.read_text()
+    head, _, _ = sealed.rpartition(",\n")
+    path.write_text(f"{head}\n}}\n")
+    lake.repair()
+    assert path.read_text() == sealed
+
+
+def test_a_missing_seal_of_the_catalog_is_written(lake):
+    (lake.home / "catalog.db.seal").unlink()
+    assert actions(lake.repair()) == {("seal", "catalog.db.seal")}
+    assert lake.verify().findings == []
+
+
+# -- tidying
+
+
+def orphan(lake):
+    path = lake.home / "assets/provider=acme/dataset=photos/ab/cd" / f"abcd{'0' * 60}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(77))
+    while time.time() <= path.stat().st_ctime:
+        pass
+    return path
+
+
+def test_orphans_are_moved_and_not_deleted(lake):
+    path = orphan(lake)
+    assert lake.repair().steps == []
+    lake.repair(older_than_s=0)
+    (moved,) = (path for path in (lake.home / "removed").rglob("*.png"))
+    assert (path.exists(), moved.read_bytes()) == (False, png(77))
+    assert moved.relative_to(lake.home).parts[2:] == path.relative_to(lake.home).parts
+    assert_whole(lake)
+
+
+def test_an_orphan_that_an_upload_came_to_use_stays(lake, tmp_path):
+    """Between plan and deed somebody delivered the very image; ingestion found it stored."""
+    from lake_assets.upkeep.repair import Request, carry_out, plan_repair
+
+    content = png("found again")
+    with Lake.open(lake.home) as opened:
+        import hashlib
+
+        from lake_assets_tests.contract.small_lake import PHOTOS
+
+        sha256 = hashlib.sha256(content).hexdigest()
+        location = opened.stores.assets.location(PHOTOS, sha256, "png")
+        opened.stores.assets.put(location, content)
+        while time.time() <= opened.stores.assets.path(location).stat().st_ctime:
+            pass
+        plan = plan_repair(opened.stores, Request(older_than_s=0))
+        assert [step.action for step in plan.steps] == [Action.MOVE]
+        source = photos(tmp_path / "found", "found again")
+        opened.ingest(opened.upload_raw_data(source, provider="acme", dataset="photos").id)
+        assert carry_out(opened.stores, plan) == 0
+        assert opened.stores.assets.size(location) == len(content)
+    assert lake.damaged() == {}
+
+
+def test_a_repair_waits_for_ingestion(lake, monkeypatch):
+    from lake_assets.errors import DatasetBusy
+
+    monkeypatch.setenv("LAKE_BUSY_TIMEOUT_S", "0")
+    (lake.home / lake.file("thumbnails/**/*.jpg")).unlink()
+    with (
+        Lake.open(lake.home) as other,
+        other.stores.tables.leases.hold("acme/photos", wait_s=0),
+        pytest.raises(DatasetBusy),
+    ):
+        lake.repair()
+    assert lake.damaged()
