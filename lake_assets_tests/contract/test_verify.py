@@ -213,7 +213,7 @@ def test_rows_that_are_not_those_of_the_ledger_are_damage(lake):
         spec = TableSpec(name="acme.ticks", schema=rows.schema)
         with tables.part_writer(spec, stem="tampered") as parts:
             parts.write(rows)
-            tables.replace(spec, [Delivery(key="tampered", parts=parts.close())])
+            tables.replace(spec, [Delivery(keys=("tampered",), parts=parts.close())])
     found = [item for item in lake.verify().findings if item.kind == "counts"]
     assert [(str(item.severity), item.about) for item in found] == [("damage", "acme/ticks")]
 
@@ -353,10 +353,12 @@ def test_an_upload_that_is_ingested_meanwhile_is_no_damage(lake, tmp_path):
 def test_parts_and_images_of_a_living_ingestion_are_not_called_orphans(lake):
     with Lake.open(lake.home) as opened:
         (upload,) = opened.uploads("pending")
-        claimed = opened.stores.staging.claim(upload, run_id="")
-        part = opened.stores.tables.data_folder("acme.photos") / f"{upload.id}-00000.parquet"
-        part.write_bytes(b"not finished")
-        wait_until_older(part)
-        assert [item for item in lake.verify().findings if item.kind != "catalog_seal"] == []
-        opened.stores.staging.release(claimed)
-    assert [str(item.kind) for item in lake.verify().findings] == ["orphan"]
+        with opened.stores.tables.leases.hold(str(upload.name), wait_s=0) as lease:
+            claimed = opened.stores.staging.claim(upload, token=lease.token)
+            part = opened.stores.tables.data_folder("acme.photos") / f"{upload.id}-00000.parquet"
+            part.write_bytes(b"not finished")
+            wait_until_older(part)
+            assert [item for item in lake.verify().findings if item.kind != "catalog_seal"] == []
+            opened.stores.staging.release(claimed)
+    found = [str(item.kind) for item in lake.verify().findings]
+    assert [kind for kind in found if kind != "catalog_seal"] == ["orphan"]

@@ -107,10 +107,23 @@ def _plan_shard(bench: Bench, copies: Copies, finding: Finding, image: _Image) -
     again = _reencoded(bench, original, image) if original else None
     if again is None:
         _plan_bit(bench, finding, image.stored_sha256)
+        _plan_making_room(bench, finding)
         return
     what = "encode it again from the staged original, as it was stored"
     do = functools.partial(put_back, bench.path(finding), again, image.stored_sha256)
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
+
+
+def _plan_making_room(bench: Bench, finding: Finding) -> None:
+    """Move an image away of which no good copy is left.
+
+    A delivery of it would otherwise be linked to what lies there, and so not bring a good copy.
+    """
+    is_lost = any(item.path == finding.path for item in bench.hopeless)
+    if is_lost and bench.path(finding).exists():
+        what = "make room for the image, which has to be delivered again"
+        do = functools.partial(bench.move_away, bench.path(finding))
+        bench.steps.append(Step(action=Action.MOVE, path=finding.path, what=what, do=do))
 
 
 def _plan_thumbnail(bench: Bench, copies: Copies, finding: Finding, image: _Image) -> None:

@@ -94,10 +94,11 @@ def carry_out(
             with storage_errors(stores.layout.home / step.path):
                 step.do()
             done += 1
-        if done and not read_catalog(stores.layout.catalog_file).damage:
-            seal_catalog(stores.layout.catalog_file)
         with storage_errors(stores.layout.home):
             sync_file_system(stores.layout.home)
+    # After the last write to it, which gives the leases back.
+    if not read_catalog(stores.layout.catalog_file).damage:
+        seal_catalog(stores.layout.catalog_file)
     return done
 
 
