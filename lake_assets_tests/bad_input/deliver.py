@@ -139,7 +139,7 @@ def _error(kind: str, error: Exception) -> dict[str, Any]:
         "kind": kind,
         "error": type(error).__name__,
         "message": error.message if isinstance(error, LakeError) else str(error),
-        "trace": "" if isinstance(error, LakeError) else traceback.format_exc(),
+        "trace": "" if isinstance(error, LakeError) else traceback.format_exc()[-2000:],
     }
 
 
