@@ -62,10 +62,7 @@ class Verdict:
     @property
     def rules(self) -> dict[str, str]:
         """The rule that each rejected file or row breaks."""
-        return {
-            item["file"] if item["row"] is None else item["path"] or f"{item['file']}#{item['row']}":
-            item["rule"] for item in self.rejections
-        }  # fmt: skip
+        return {_place(item): item["rule"] for item in self.rejections}
 
     def is_clear(self) -> None:
         """Fail unless this is an end that a person can work with."""
@@ -79,6 +76,12 @@ class Verdict:
             # Only what trying again cannot mend; and in a sentence.
             assert self.error in ("InvalidRequest", "UnreadableSource", "UnsupportedFormat"), self
             assert len(self.message) > 20 and self.message.endswith("."), self.message
+
+
+def _place(rejection: Mapping[str, Any]) -> str:
+    if rejection["row"] is None:
+        return str(rejection["file"])
+    return rejection["path"] or f"{rejection['file']}#{rejection['row']}"
 
 
 @dataclass(kw_only=True)

@@ -35,7 +35,9 @@ def table() -> pa.Table:
             "struct": pa.array([{"a": n, "b": [str(n)] * (n % 3)} for n in range(ROWS)]),
             "instant": pa.array([dt.datetime(2020, 1, 1)] * ROWS, pa.timestamp("us", tz="UTC")),
             "day": pa.array(days),
-            "price": pa.array([decimal.Decimal(n) / 100 for n in range(ROWS)], pa.decimal128(20, 2)),
+            "price": pa.array(
+                [decimal.Decimal(n) / 100 for n in range(ROWS)], pa.decimal128(20, 2)
+            ),
             "label": pa.array([f"k{n % 4}" for n in range(ROWS)]).dictionary_encode(),
             "map": pa.array([[("k", n)] for n in range(ROWS)], pa.map_(pa.string(), pa.int64())),
             "nothing": pa.nulls(ROWS),
