@@ -1,9 +1,9 @@
 """What JSON parsers stumble over.
 
 The cases and their names are those of Nicolas Seriot's JSONTestSuite ("Parsing JSON is a
-Minefield", https://github.com/nst/JSONTestSuite, MIT): a parser must accept ``y_``, must reject ``n_``, and may
-do either with ``i_``. Written down again from what RFC 8259 says, not copied; a few that repeat
-others are left out.
+Minefield", https://github.com/nst/JSONTestSuite, MIT): a parser must accept ``y_``, must reject
+``n_``, and may do either with ``i_``. Written down again from what RFC 8259 says, not copied; a
+few that repeat others are left out.
 """
 
 from __future__ import annotations
