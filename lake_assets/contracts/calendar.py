@@ -1,8 +1,8 @@
 """Dates, instants and times of day that every part of a lake has a value for.
 
 Invariant: what is let through lies in the years 1 to 9999, as SQL has it, and times of day before
-midnight. Arrow and Parquet count on far beyond, but Python does not, and so PyIceberg cannot commit a file that holds more: its
-dataset would be stuck.
+midnight. Arrow and Parquet count on far beyond, but Python does not, and so PyIceberg cannot commit
+a file that holds more: its dataset would be stuck.
 """
 
 from __future__ import annotations

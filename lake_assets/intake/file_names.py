@@ -1,6 +1,8 @@
 """Names of files that every storage of the lake can keep.
 
-Invariant: a usable name is valid UTF-8 on one line, and fits ext4, APFS, NTFS and S3.
+Invariant: a usable name is valid UTF-8 on one line, and fits ext4, XFS, APFS and S3. Names that
+Windows alone reserves (``CON``, ``a:b``, a dot at the end) are kept: what is stored for good is
+named by its hash, and no image is worth less for what it was called.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,9 @@ UNPACKED_LIMIT_BYTES = 64 * 2**20
 PEAK_LIMIT_BYTES = 2**30
 """Most memory of the process and of its workers."""
 
+ENDS = ("done", "refused", "failed")
+"""Done with rows; refused at upload; failed at ingestion."""
+
 
 def sampled(few: int, many: int) -> int:
     """Return how many cases to try in this run."""
@@ -39,7 +42,7 @@ class Verdict:
     """What became of one delivery."""
 
     kind: str
-    """``done``; ``refused`` at upload; ``failed`` at ingestion; anything else is a fault."""
+    """One of ``ENDS``; anything else is a fault."""
     rows_in: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -59,14 +62,11 @@ class Verdict:
     @property
     def rules(self) -> dict[str, str]:
         """The rule that each rejected file or row breaks."""
-        return {
-            item["file"] if item["row"] is None else item["path"] or f"{item['file']}#{item['row']}":
-            item["rule"] for item in self.rejections
-        }  # fmt: skip
+        return {_place(item): item["rule"] for item in self.rejections}
 
     def is_clear(self) -> None:
         """Fail unless this is an end that a person can work with."""
-        assert self.kind in ("done", "refused", "failed"), f"{self.message}\n{self.trace}"
+        assert self.kind in ENDS, f"{self.message}\n{self.trace}"
         assert self.leftovers == []
         if self.kind == "done":
             assert self.rows_in == self.accepted + self.rejected + self.duplicate
@@ -78,6 +78,12 @@ class Verdict:
             assert len(self.message) > 20 and self.message.endswith("."), self.message
 
 
+def _place(rejection: Mapping[str, Any]) -> str:
+    if rejection["row"] is None:
+        return str(rejection["file"])
+    return rejection["path"] or f"{rejection['file']}#{rejection['row']}"
+
+
 @dataclass(kw_only=True)
 class Bench:
     """A folder with a lake in it, and the process that delivers into the lake."""
@@ -87,10 +93,11 @@ class Bench:
     peak_bytes: int = 0
     _process: subprocess.Popen[str] | None = None
     _answers: queue.Queue[str] = field(default_factory=queue.Queue)
-    _datasets: Any = field(default_factory=itertools.count)
+    _datasets: Iterator[int] = field(default_factory=itertools.count)
+    _lakes: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        for name in ("cwd", "tmp", "home", "outside", "deliveries"):
+        for name in ("cwd", "tmp", "home", "lake", "outside", "deliveries"):
             (self.root / name).mkdir(parents=True)
         (self.root / "outside" / "secret.png").write_bytes(b"not for the lake")
 
@@ -127,6 +134,8 @@ class Bench:
         before = self._around(sources)
         verdicts = self._ask({"sources": items}, time_limit_s)
         assert self._around(sources) == before, "something outside the lake has changed"
+        if any(verdict.kind not in ENDS for verdict in verdicts):
+            self.close()  # others begin with a new lake, which this fault has not touched
         for verdict in verdicts:
             verdict.is_clear()
         return verdicts
@@ -179,7 +188,7 @@ class Bench:
             with self._log.open("a") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "lake_assets_tests.bad_input.deliver",
-                     str(self.root / "lake")],
+                     str(self.root / "lake" / str(next(self._lakes)))],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                     cwd=self.root / "cwd", start_new_session=True,
                     env=kept | self._own_environment(),

@@ -1,9 +1,9 @@
 """What JSON parsers stumble over.
 
-The cases and their names are those of Nicolas Seriot's JSONTestSuite ("Parsing JSON is a Minefield",
-https://github.com/nst/JSONTestSuite, MIT): a parser must accept ``y_``, must reject ``n_``, and may
-do either with ``i_``. Written down again from what RFC 8259 says, not copied; a few that repeat
-others are left out.
+The cases and their names are those of Nicolas Seriot's JSONTestSuite ("Parsing JSON is a
+Minefield", https://github.com/nst/JSONTestSuite, MIT): a parser must accept ``y_``, must reject
+``n_``, and may do either with ``i_``. Written down again from what RFC 8259 says, not copied; a
+few that repeat others are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ACCEPTED: dict[str, bytes] = {
     "number_0e+1": b"[0e+1]",
     "number_0e1": b"[0e1]",
     "number_after_space": b"[ 4]",
-    "number_double_close_to_zero": b"[-0.000000000000000000000000000000000000000000000000000000000000000000000000000001]",
+    "number_double_close_to_zero": b"[-0." + b"0" * 77 + b"1]",
     "number_int_with_exp": b"[20e1]",
     "number_minus_zero": b"[-0]",
     "number_negative_int": b"[-123]",
@@ -48,8 +48,7 @@ ACCEPTED: dict[str, bytes] = {
     "object_extreme_numbers": b'{ "min": -1.0e+28, "max": 1.0e+28 }',
     "object_long_strings": b'{"x":[{"id": "' + b"x" * 40 + b'"}], "id": "' + b"x" * 40 + b'"}',
     "object_simple": b'{"a":[]}',
-    "object_string_unicode": b'{"title":"\\u041f\\u043e\\u043b\\u0442\\u043e\\u0440\\u0430 '
-                             b'\\u0417\\u0435\\u043c\\u043b\\u0435\\u043a\\u043e\\u043f\\u0430" }',
+    "object_string_unicode": b'{"title":"\\u041f\\u043e\\u043b\\u0442\\u043e\\u0440\\u0430" }',
     "object_with_newlines": b'{\n"a": "b"\n}',
     "string_1_2_3_bytes_UTF-8_sequences": b'["\\u0060\\u012a\\u12AB"]',
     "string_accepted_surrogate_pair": b'["\\uD801\\udc37"]',
@@ -338,7 +337,8 @@ EITHER: dict[str, bytes] = {
 TOO_MUCH: dict[str, bytes] = {
     "arrays nested 100 000 levels deep": b'{"v":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "objects nested 100 000 levels deep": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "nested 100 000 levels deep in an array": b"[" + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"]",
+    "nested 100 000 levels deep in an array":
+        b"[" + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"]",
     "an integer of a million digits": b'{"v": ' + b"9" * 1_000_000 + b"}",
     "an integer of 5 000 digits": b'{"v": ' + b"9" * 5_000 + b"}",
     "a real of a million digits": b'{"v": 0.' + b"9" * 1_000_000 + b"}",

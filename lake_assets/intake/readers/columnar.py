@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
+from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.normal_types import normal_column, normal_type
@@ -47,6 +48,7 @@ def read_columnar(file: DataFile) -> Iterator[Chunk]:
         for batch in validated(batches):
             yield from cut(_chunk(file, pa.Table.from_batches([batch]), types, start), file.limits)
             start += batch.num_rows
+    _check_row_count(file, start)
 
 
 def head_columnar(file: DataFile) -> pa.Table:
@@ -68,6 +70,16 @@ def count_columnar(file: DataFile) -> int | None:
             if source.read(len(_FILE_MAGIC)) != _FILE_MAGIC:
                 return None
             return int(ipc.open_file(source).count_rows())
+
+
+def _check_row_count(file: DataFile, read: int) -> None:
+    """Raise if a Parquet file has fewer rows than its footer says; pyarrow then just stops."""
+    if file.format is DataFormat.PARQUET and read != (claimed := count_columnar(file)):
+        raise UnreadableSource(
+            f"{file.name} has {read:,} rows, and {claimed:,} by its footer. It is damaged; deliver "
+            "it again.",
+            file=file.name,
+        )
 
 
 @contextmanager
