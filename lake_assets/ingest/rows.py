@@ -33,6 +33,7 @@ from lake_assets.ingest.sorting import (
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
 from lake_assets.intake.readers import Unreadable, read_upload
+from lake_assets.intake.readers.image_files import unreadable_file
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.files import hash_file
@@ -177,6 +178,7 @@ class _Preparation:
         )
         for seen in self.look_at(_counted(batches, self._job.on_rows)):
             self.take(seen)
+        self.reject(self._unreadable_copies())
         self.require_fit()
         self._rows.close()
 
@@ -205,6 +207,19 @@ class _Preparation:
                 self._counts.rows_in += rows
                 self._counts.duplicate += rows
         return tuple(fresh)
+
+    def _unreadable_copies(self) -> tuple[RejectedRow, ...]:
+        """Return a rejected row for each copy of a file that cannot be read."""
+        errors = {
+            self._files[name].sha256: error
+            for name, error in self._unreadable.items()
+            if name in self._files
+        }
+        return tuple(
+            unreadable_file(file.name, errors[file.sha256])
+            for file in self._copies
+            if file.sha256 in errors
+        )
 
     def data_files(self) -> tuple[DataFile, ...]:
         """Return the data files that were read, with their rows.

@@ -127,11 +127,6 @@ def test_a_decimal_that_its_type_cannot_hold_is_refused(bench, kind, byte):
     assert bench.deliver(path).kind in ("refused", "failed")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ingest/rows.py does not begin again without the file that cannot be read: it must pass "
-    "`unreadable` to read_upload",
-)
 @pytest.mark.parametrize("name", ["cut.parquet", "cut.json", "twice.csv", "late.parquet"])
 def test_a_damaged_table_beside_good_ones_is_one_rejected_file(bench, name):
     whole = corpus.parquets()["groups"]

@@ -434,6 +434,15 @@ def test_a_file_damaged_in_its_middle_is_one_rejected_row(lake, tmp_path, monkey
     assert deliver(lake, tmp_path / "d") == (2, 0, 1, 1)
 
 
+def test_each_copy_of_a_file_that_cannot_be_read_is_accounted_for(lake, tmp_path):
+    (tmp_path / "d").mkdir()
+    pq.write_table(pa.table({"a": ["good"]}), tmp_path / "d" / "good.parquet")
+    half_a_parquet(tmp_path / "d" / "half.parquet")
+    shutil.copy(tmp_path / "d" / "half.parquet", tmp_path / "d" / "copy.parquet")
+    assert deliver(lake, tmp_path / "d") == (3, 1, 2, 0)
+    assert_sound(lake)
+
+
 def test_an_upload_of_which_nothing_can_be_read_fails(lake, tmp_path):
     half_a_parquet(tmp_path / "half.parquet")
     with pytest.raises(UploadsFailed, match="half.parquet"):
