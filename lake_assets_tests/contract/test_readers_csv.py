@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lake_assets.errors import InvalidRequest, LakeError, UnreadableSource
@@ -498,6 +498,30 @@ def test_a_late_value_decides_for_rows_that_were_kept(tmp_path, case, kept_bytes
         assert fast.rejected == []
 
 
+@pytest.mark.parametrize(
+    ("integer", "kind"),
+    [
+        ("999999999999999", pa.float64()),
+        ("-999999999999999", pa.float64()),
+        ("1000000000000000", pa.string()),
+        ("-1000000000000000", pa.string()),
+    ],
+)
+def test_integers_become_doubles_later_only_if_their_digits_are_few(tmp_path, integer, kind):
+    # 64 bytes are three of these lines, so that no piece has both.
+    content = "k,v\n" + f"x,{integer}\n" * 18 + "x,2.5\n" * 100
+    file = one_file(tmp_path, content.encode())
+    schema = outcome(file, plain_bytes=64).schema
+    assert schema is not None
+    assert schema.field("v").type == kind
+
+
+def test_a_mark_is_only_one_at_the_start_of_the_file(tmp_path):
+    file = one_file(tmp_path, "\ufeffa,b\n".encode() + "\ufeffx,y\n".encode() * 100)
+    result = outcome(file, plain_bytes=16)
+    assert [row for _, row in result.rows] == [repr({"a": "\ufeffx", "b": "y"})] * 100
+
+
 def test_a_field_beyond_the_limit_is_rejected_and_a_line_beyond_its_own_ends_the_file(tmp_path):
     file = one_file(tmp_path, b"a,b\nx,y\n" + b"x" * (16 * 2**20 + 1) + b",y\nz,w\n")
     result = outcome(file)
@@ -536,6 +560,19 @@ BEGINNINGS += ["2024-01-01 10:00", "0000-12-31T23:00", "2024-01-01T10:00:00", "t
     beginning=st.sampled_from(BEGINNINGS),
     end=st.text("0123456789-+.:eETZ xinf", max_size=7),
 )
+@example(kind=pa.bool_(), beginning="1", end="")
+@example(kind=pa.int64(), beginning="007", end="")
+@example(kind=pa.int64(), beginning="-0", end="")
+@example(kind=pa.int64(), beginning="0x", end="10")
+@example(kind=pa.float64(), beginning="+", end="5")
+@example(kind=pa.float64(), beginning="-0", end="5.0")
+@example(kind=pa.float64(), beginning="00", end="")
+@example(kind=pa.date32(), beginning="0000-01-01", end="")
+@example(kind=pa.timestamp("us"), beginning="2024-01-01", end="")
+@example(kind=pa.timestamp("us"), beginning="2024-01-01T10", end="")
+@example(kind=pa.timestamp("us"), beginning="0000-12-31T23:00", end="")
+@example(kind=pa.timestamp("us", "UTC"), beginning="2024-01-01T10", end="+02:00")
+@example(kind=pa.timestamp("us", "UTC"), beginning="0000-12-31T23:00", end="-02:00")
 def test_a_column_has_a_type_only_if_every_value_is_written_so(kind, beginning, end):
     good, pattern = WRITTEN_AS[kind]
     value = beginning + end

@@ -39,7 +39,7 @@ from lake_assets.intake.readers.values import DoesNotFit
 
 KEPT_BYTES = 128 * 1024 * 1024
 """How much of a file's rows the first pass keeps: a million rows of a dozen columns."""
-# More take memory (about 20 MB each), and are not faster than what writes the rows.
+# Each holds a piece and its columns, and two already outrun what writes the rows.
 _MOST_THREADS = 4
 
 
