@@ -251,3 +251,11 @@ def test_drifting_records_are_mostly_read_at_once(tmp_path):
     block = json_bytes.Lines(data=lines, starts=json_bytes.np.array(starts))
     found = json_plain.sort_lines(block, json_plain.Hints())
     assert len(found.others) < 0.05 * 5000
+
+
+def test_a_rejected_line_leaves_no_column(eager, tmp_path):
+    lines = [b'{"t":"2024-01-01","n":Infinity}', b'{"a":1}', b'{"a":2}']
+    expected = pa.schema([("t", pa.timestamp("us"))])
+    for batch_rows in (1, 1000):
+        content = b"\n".join(lines)
+        same_both_ways(eager, tmp_path, content, expected=expected, batch_rows=batch_rows)

@@ -28,6 +28,7 @@ _FEWEST_LINES = 32
 """Fewer lines are as quickly read one by one: a call of pyarrow's costs 0.2 ms."""
 _MOST_SPLITS = 256
 """How often a block is split before the rest of it is read line by line."""
+_MOST_READS = 4
 _STEP_LINES = 512
 _MOST_LINES = 65_536
 """pyarrow refuses 100,000 records in one block."""
@@ -75,10 +76,10 @@ class Sorted:
 
 @dataclass(slots=True)
 class Hints:
-    """What earlier blocks of a file showed. It makes later ones faster; results are the same."""
+    """What other blocks of a file showed. It makes reading faster; what is read is the same."""
 
     texts: dict[str, Any] = field(default_factory=dict)
-    """A record with ``"x"`` wherever a string looked like a time."""
+    """A record with ``"x"`` where most lines of a block had strings that look like times."""
     kinds: dict[str, None] = field(default_factory=dict)
     """Patterns of the rarer kinds of values at places that have several."""
 
@@ -88,7 +89,7 @@ def sort_lines(lines: Lines, hints: Hints) -> Sorted:
 
     Args:
         lines: A block.
-        hints: From blocks *before* this one; what this one shows is added.
+        hints: From other blocks; what this one shows is added.
     """
     if not _FEWEST_LINES <= len(lines) <= _MOST_LINES or b"\0" in lines.data:
         return Sorted(others=np.arange(len(lines)))
@@ -104,7 +105,6 @@ class _Sorter:
     def __init__(self, lines: Lines, hints: Hints) -> None:
         self._lines = lines
         self._hints = hints
-        self._texts = hints.texts
         self._groups: list[Positions] = []
         self._budget = _MOST_SPLITS
         self.plain: list[Plain] = []
@@ -176,20 +176,23 @@ class _Sorter:
 
     def _read(self, lines: Lines) -> dict[str, pa.Array] | str:
         """Return the columns, no string of which was taken for a time, or why there are none."""
-        read = _read_with(lines, self._texts)
-        if isinstance(read, str) and read.endswith(f" in row {len(lines)}"):
-            # What was a string before is something else here.
-            self._texts = {}
-            read = _read_with(lines, self._texts)
-        if isinstance(read, str):
-            return read
-        times = {name: _witness(column.type) for name, column in read.items()}
-        found = {name: witness for name, witness in times.items() if witness is not None}
-        if not found:
-            return read
-        self._texts = merged_texts(self._texts, found)
-        self._hints.texts = merged_texts(self._hints.texts, found)
-        return _read_with(lines, self._texts)
+        texts = self._hints.texts
+        for _ in range(_MOST_READS):
+            read = _read_with(lines, texts)
+            if isinstance(read, str) and read.endswith(f" in row {len(lines)}"):
+                # What was text in other lines is something else in these.
+                texts = {}
+                continue
+            if isinstance(read, str):
+                return read
+            # What only the hint has must leave no trace, not even a column of nulls.
+            wanted = merged_texts(_held(texts, read), _times(read))
+            if wanted == texts:
+                return read
+            texts = wanted
+            if 2 * len(lines) > len(self._lines):
+                self._hints.texts = merged_texts(self._hints.texts, texts)
+        return "strings cannot be told from times"
 
 
 def _usable_lines(lines: Lines) -> Positions:
@@ -278,17 +281,38 @@ def _is_whole(column: pa.Array) -> bool:
     return True
 
 
-def _witness(kind: pa.DataType) -> Any:
-    """Return a value with ``"x"`` at each place of a type that is a time, or None."""
+def _times(columns: dict[str, pa.Array]) -> dict[str, Any]:
+    """Return a record with ``"x"`` at each place that is a time."""
+    times = {name: _time_in(column.type) for name, column in columns.items()}
+    return {name: inner for name, inner in times.items() if inner is not None}
+
+
+def _time_in(kind: pa.DataType) -> Any:
     if pa.types.is_timestamp(kind):
         return "x"
     if pa.types.is_list(kind):
-        inner = _witness(kind.value_type)
+        inner = _time_in(kind.value_type)
         return None if inner is None else [inner]
     if pa.types.is_struct(kind):
-        fields = {f.name: _witness(f.type) for f in kind}
+        fields = {f.name: _time_in(f.type) for f in kind}
         return {name: inner for name, inner in fields.items() if inner is not None} or None
     return None
+
+
+def _held(texts: dict[str, Any], columns: dict[str, pa.Array]) -> dict[str, Any]:
+    """Return ``texts`` without the places at which the columns have no value."""
+    held = {name: _held_in(inner, columns[name]) for name, inner in texts.items()}
+    return {name: inner for name, inner in held.items() if inner is not None}
+
+
+def _held_in(text: Any, column: pa.Array) -> Any:
+    if isinstance(text, dict):
+        names = [field.name for field in column.type]
+        return _held(text, dict(zip(names, column.flatten(), strict=True))) or None
+    if isinstance(text, list):
+        inner = _held_in(text[0], column.flatten())
+        return None if inner is None else [inner]
+    return text if column.null_count < len(column) else None
 
 
 def merged_texts(one: Any, other: Any) -> Any:
