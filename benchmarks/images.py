@@ -9,12 +9,11 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lakes import deliver, new_lake, require_accepted
+from benchmarks.lakes import WORKERS, deliver, new_lake, require_accepted
 from benchmarks.model import Goal, Line, Scale
 from benchmarks.probe import probe
 from benchmarks.samples import write_images
 
-_WORKERS = 2
 _CHUNK = 4
 
 
@@ -22,30 +21,33 @@ def measure(scale: Scale, folder: Path) -> list[Line]:
     """Time the ingestion of new images, and of the same ones again."""
     images = folder / "images"
     probe(write_images, folder=str(images), count=scale.images)
-    looked, hashed, new, again, both = [], [], [], [], []
+    looked, hashed, new, new_both, again, both = [], [], [], [], [], []
     for number in range(min(scale.rounds, 3)):  # in turns: a busy minute hits all of them
         floors = probe(look_and_hash, folder=str(images)).result
         lake = probe(ingest_twice, home=str(folder / f"lake{number}"), folder=str(images)).result
         looked.append(floors["look_s"])
         hashed.append(floors["hash_s"])
         new.append(lake["new_s"])
+        new_both.append(lake["new_upload_s"] + lake["new_s"])
         again.append(lake["again_s"])
         both.append(lake["again_upload_s"] + lake["again_s"])
     look, sha = "2 processes only look", "2 processes SHA-256"
     count = scale.images
+    as_fast, again_as_fast = Goal(of="ratio", least=0.85), Goal(of="ratio", least=0.6)
     return [
-        _line(f"{count:,} new images", count, new, look, looked, Goal(of="ratio", least=0.85)),
-        _line("the same again, upload and ingest", count, both, sha, hashed, None),
-        _line("the same again, ingest alone", count, again, sha, hashed, None),
+        _line(f"{count:,} new images, upload and ingest", count, new_both, look, looked, as_fast),
+        _line("  ingest alone", count, new, look, looked, as_fast),
+        _line("the same again, upload and ingest", count, both, sha, hashed, again_as_fast),
+        _line("  ingest alone", count, again, sha, hashed, None),
     ]
 
 
 def look_and_hash(folder: str) -> dict[str, Any]:
     """Return the seconds that two warm processes take to look at, and to hash, all images."""
     paths = sorted(map(str, Path(folder).iterdir()))
-    with Pool(_WORKERS) as pool:
+    with Pool(WORKERS) as pool:
         for function in (look, sha256):  # start, import, and fill the disk cache
-            pool.map(function, paths[: 8 * _WORKERS], 1)
+            pool.map(function, paths[: 8 * WORKERS], 1)
         return {
             "look_s": _seconds(pool.imap_unordered, look, paths),
             "hash_s": _seconds(pool.imap_unordered, sha256, paths),
@@ -68,11 +70,12 @@ def ingest_twice(home: str, folder: str) -> dict[str, Any]:
     """Return the seconds of ingesting new images and then the same ones again."""
     source = Path(folder)
     count = sum(1 for _ in source.iterdir())
-    with new_lake(Path(home), workers=_WORKERS) as lake:
+    with new_lake(Path(home), workers=WORKERS) as lake:
+        begun = time.perf_counter()
         first = deliver(lake, source)
-        started = time.perf_counter()
+        started_new = time.perf_counter()
         done = lake.ingest(first.id)
-        new_s = time.perf_counter() - started
+        new_s = time.perf_counter() - started_new
         require_accepted(sum(outcome.images_stored for outcome in done.outcomes), count)
         started = time.perf_counter()
         second = deliver(lake, source)
@@ -80,7 +83,12 @@ def ingest_twice(home: str, folder: str) -> dict[str, Any]:
         repeated = lake.ingest(second.id)
         ended = time.perf_counter()
         require_accepted(sum(outcome.duplicate for outcome in repeated.outcomes), count)
-    return {"new_s": new_s, "again_upload_s": staged - started, "again_s": ended - staged}
+    return {
+        "new_upload_s": started_new - begun,
+        "new_s": new_s,
+        "again_upload_s": staged - started,
+        "again_s": ended - staged,
+    }
 
 
 def _seconds(mapped: Callable[..., Any], function: Callable[[str], Any], paths: list[str]) -> float:
