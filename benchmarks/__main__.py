@@ -11,16 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commits, images, memory, queries, report, rows, startup
+from benchmarks import (
+    commits,
+    growth,
+    images,
+    memory,
+    partitions,
+    queries,
+    report,
+    rows,
+    startup,
+)
 from benchmarks.model import FULL, SMALL, Line, Scale
 from benchmarks.probe import REPOSITORY, ProbeFailed
 
 MEASURES: Mapping[str, Callable[[Scale, Path], list[Line]]] = {
-    "startup": startup.measure,
-    "rows": rows.measure,
-    "memory": memory.measure,
     "images": images.measure,
+    "rows": rows.measure,
     "commits": commits.measure,
+    "startup": startup.measure,
+    "memory": memory.measure,
+    "growth": growth.measure,
+    "partitions": partitions.measure,
     "queries": queries.measure,
 }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lake_assets.lake import Lake
 
 PROVIDER, DATASET = "bench", "trades"
+WORKERS = 2
+"""Processes that look at images: the issue counts two cores."""
 TABLE = f"{PROVIDER}.{DATASET}"
 
 
@@ -51,6 +53,20 @@ def ingest_file(home: str, source: str, rows: int) -> dict[str, Any]:
         "ingest_s": ended - staged,
         "ingest_cpu_s": ended_cpu - staged_cpu,
     }
+
+
+def ingest_images(home: str, folder: str) -> dict[str, Any]:
+    """Return the seconds that staging and ingesting a folder of images take."""
+    source = Path(folder)
+    count = sum(1 for _ in source.iterdir())
+    with new_lake(Path(home), workers=WORKERS) as lake:
+        started = time.perf_counter()
+        upload = deliver(lake, source)
+        staged = time.perf_counter()
+        done = lake.ingest(upload.id)
+        ended = time.perf_counter()
+    require_accepted(sum(outcome.images_stored for outcome in done.outcomes), count)
+    return {"upload_s": staged - started, "ingest_s": ended - staged}
 
 
 def require_accepted(accepted: int, expected: int) -> None:

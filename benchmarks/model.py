@@ -13,34 +13,64 @@ class Scale:
     name: str
     rounds: int
     """How often short things are repeated; the best round counts."""
-    table_rows: int
-    columnar_rows: tuple[int, int]
-    """Rows of the small and the large Parquet file whose ingestion must take the same memory."""
-    text_rows: tuple[int, int]
-    """The same for CSV and JSON Lines."""
+    parquet_rows: int
+    text_rows: int
+    """Rows of the CSV and of the JSON Lines file."""
+    command_rows: int
+    """Rows of the table that goes through `lake process start --wait`."""
     images: int
-    commits: int
+    memory_images: int
+    """Sizes whose peak of memory is compared with that of half as much."""
+    memory_rows: int
+    memory_jsonl_bytes: int
+    small_uploads: int
+    """Uploads of ten rows that are ingested together."""
+    single_uploads: int
+    """Uploads of ten rows that are ingested one by one."""
+    grown_images: tuple[int, ...]
+    """Images that the lake has when new ones come."""
+    new_images: int
+    """How many come then."""
+    partitions: int
+    floor_partitions: int
+    """Partitions of the run that shows what Dagster takes by itself."""
     query_rows: int
 
 
 FULL = Scale(
     name="full",
     rounds=5,
-    table_rows=100_000,
-    columnar_rows=(500_000, 2_000_000),
-    text_rows=(200_000, 800_000),
+    parquet_rows=5_000_000,
+    text_rows=1_000_000,
+    command_rows=100_000,
     images=1_500,
-    commits=50,
+    memory_images=20_000,
+    memory_rows=5_000_000,
+    memory_jsonl_bytes=2 * 10**9,
+    small_uploads=1_000,
+    single_uploads=30,
+    grown_images=(1_000, 10_000, 100_000),
+    new_images=300,
+    partitions=2_000,
+    floor_partitions=500,
     query_rows=2_000_000,
 )
 SMALL = Scale(
     name="small",
     rounds=1,
-    table_rows=1_000,
-    columnar_rows=(1_000, 4_000),
-    text_rows=(500, 2_000),
+    parquet_rows=4_000,
+    text_rows=2_000,
+    command_rows=1_000,
     images=20,
-    commits=3,
+    memory_images=8,
+    memory_rows=4_000,
+    memory_jsonl_bytes=400_000,
+    small_uploads=4,
+    single_uploads=2,
+    grown_images=(10, 20),
+    new_images=4,
+    partitions=6,
+    floor_partitions=3,
     query_rows=5_000,
 )
 """Shows that everything runs. Its figures mean nothing."""

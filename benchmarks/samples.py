@@ -18,6 +18,7 @@ RECEIPTS = REPOSITORY.parent / "shared" / "data" / "receipts" / "images"
 _SEED = 7
 _CHUNK_ROWS = 100_000
 _DRAWN_RECEIPTS = 40
+_SMALL_RECEIPTS = 100
 _SOI = b"\xff\xd8"
 _COMMENT = b"\xff\xfe"
 _FORMAT_OPTIONS = {"csv": "FORMAT csv, HEADER", "jsonl": "FORMAT json"}
@@ -42,13 +43,34 @@ def write_tables(folder: str, count: int, rows: int) -> dict[str, Any]:
     return {"folder": folder}
 
 
-def write_images(folder: str, count: int) -> dict[str, Any]:
-    """Write ``count`` distinct JPEG files: receipts, each with a comment of its own."""
+def write_jsonl(path: str, byte_count: int) -> dict[str, Any]:
+    """Write about ``byte_count`` bytes of JSON Lines, and return how many rows they are."""
+    few = 1_000
+    sample = Path(path).with_name("sample.jsonl")
+    _write_text(sample, few, 0)
+    rows = byte_count * few // sample.stat().st_size
+    sample.unlink()
+    _write_text(Path(path), rows, 0)
+    return {"rows": rows, "byte_count": Path(path).stat().st_size}
+
+
+def write_images(
+    folder: str, count: int, first: int = 0, longest_side_px: int | None = None
+) -> dict[str, Any]:
+    """Write ``count`` distinct JPEG files: receipts, each with a comment of its own.
+
+    Args:
+        first: Number of the first; files of different numbers differ.
+        longest_side_px: Make them smaller, where it is their count that matters.
+    """
     place = Path(folder)
     place.mkdir()
     with tempfile.TemporaryDirectory() as scratch:
         sources = sorted(RECEIPTS.glob("*.jpg")) or _drawn_receipts(Path(scratch))
-        for number, source in zip(range(count), itertools.cycle(sources), strict=False):
+        if longest_side_px:
+            sources = _smaller(sources[:_SMALL_RECEIPTS], Path(scratch), longest_side_px)
+        numbers = range(first, first + count)
+        for number, source in zip(numbers, itertools.cycle(sources), strict=False):
             target = place / f"{number:06d}.jpg"
             target.write_bytes(_with_comment(source.read_bytes(), f"copy {number}"))
     sizes = [file.stat().st_size for file in place.iterdir()]
@@ -60,6 +82,19 @@ def _with_comment(jpeg: bytes, text: str) -> bytes:
     payload = text.encode()
     segment = _COMMENT + (len(payload) + 2).to_bytes(2) + payload
     return _SOI + segment + jpeg.removeprefix(_SOI)
+
+
+def _smaller(sources: list[Path], folder: Path, longest_side_px: int) -> list[Path]:
+    from PIL import Image
+
+    made = []
+    for source in sources:
+        target = folder / f"small-{source.name}"
+        with Image.open(source) as image:
+            image.thumbnail((longest_side_px, longest_side_px))
+            image.convert("RGB").save(target, "JPEG", quality=85)
+        made.append(target)
+    return made
 
 
 def _drawn_receipts(folder: Path) -> list[Path]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lake_assets.cli.config import print_columns, table_columns
 from lake_assets.cli.context import Session, session
-from lake_assets.cli.questions import known_dataset
+from lake_assets.cli.datasets import AsJson, DatasetArgument, print_columns, shown_dataset
 
 if TYPE_CHECKING:
     from lake_assets.contracts.names import DatasetName
     from lake_assets.lake import Lake, UploadStatus
 
 app = typer.Typer(no_args_is_help=True, help="What the lake holds.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _LATEST = 10
 """Uploads that `show` prints; `--json` has all."""
 
@@ -36,27 +34,21 @@ def list_catalog(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_dataset(
-    ctx: typer.Context,
-    dataset: Annotated[
-        str | None, typer.Argument(metavar="P/D", help="As provider/dataset.")
-    ] = None,
-    as_json: AsJson = False,
+    ctx: typer.Context, dataset: DatasetArgument = None, as_json: AsJson = False
 ) -> None:
     """Print a dataset's numbers, columns and uploads."""
     from lake_assets.cli.documents import status_document
     from lake_assets.cli.output import print_json
 
-    with session(ctx) as opened:
-        lake = opened.lake
-        name = known_dataset(ctx, lake, dataset, what="argument 'P/D'")
+    with shown_dataset(ctx, dataset) as shown:
+        lake, name = shown.lake, shown.name
         entry = _entry(lake, name)
-        columns = table_columns(lake, name)
         uploads = [lake.status(upload.id) for upload in reversed(lake.uploads(name=name))]
         if as_json:
             told = [status_document(item) for item in uploads]
-            print_json({**entry, "columns": columns, "uploads": told})
+            print_json({**entry, "columns": shown.columns, "uploads": told})
         else:
-            _print_entry(name, entry, columns)
+            _print_entry(name, entry, shown.columns)
             _print_uploads(uploads)
 
 
@@ -114,10 +106,7 @@ def _print_entry(name: DatasetName, entry: dict[str, Any], columns: list[dict[st
         ]
     print_facts(facts)
     print_lines("")
-    if columns:
-        print_columns(columns)
-    else:
-        print_lines("Nothing of it is in a table yet.")
+    print_columns(columns)
 
 
 def _print_uploads(uploads: Sequence[UploadStatus]) -> None:

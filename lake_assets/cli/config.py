@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lake_assets.cli.context import session
-from lake_assets.cli.questions import answer, known_dataset
-
-if TYPE_CHECKING:
-    from lake_assets.contracts.names import DatasetName
-    from lake_assets.lake import Lake
+from lake_assets.cli.datasets import AsJson, DatasetArgument, print_columns, shown_dataset
+from lake_assets.cli.questions import answer
 
 app = typer.Typer(no_args_is_help=True, help="Providers, and what datasets promise.")
 provider_app = typer.Typer(no_args_is_help=True, help="Who delivers.")
 dataset_app = typer.Typer(no_args_is_help=True, help="What is delivered, and what it promises.")
 app.add_typer(provider_app, name="provider")
 app.add_typer(dataset_app, name="dataset")
-
-_FIELD_ID = re.compile(r"\b[0-9]+: ")
-"""Iceberg writes the field ids of a struct into its type; they tell a reader nothing."""
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @provider_app.command("create")
@@ -85,52 +77,25 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @dataset_app.command("show")
 def show_dataset(
-    ctx: typer.Context,
-    dataset: Annotated[
-        str | None, typer.Argument(metavar="P/D", help="As provider/dataset.")
-    ] = None,
-    as_json: AsJson = False,
+    ctx: typer.Context, dataset: DatasetArgument = None, as_json: AsJson = False
 ) -> None:
     """Print what a dataset promises, as YAML, and the columns that its table has."""
     from lake_assets.cli.output import print_json
 
-    with session(ctx) as opened:
-        name = known_dataset(ctx, opened.lake, dataset, what="argument 'P/D'")
-        contract = opened.lake.registry.contract(name).model_dump(mode="json")
-        columns = table_columns(opened.lake, name)
+    with shown_dataset(ctx, dataset) as shown:
+        contract = shown.lake.registry.contract(shown.name).model_dump(mode="json")
         if as_json:
-            print_json({"dataset": name.table, "contract": contract, "columns": columns})
+            table = shown.name.table
+            print_json({"dataset": table, "contract": contract, "columns": shown.columns})
         else:
-            _print_contract(str(name), contract, columns)
+            _print_contract(str(shown.name), contract)
+            print_columns(shown.columns)
 
 
-def table_columns(lake: Lake, name: DatasetName) -> list[dict[str, str]]:
-    """Return name, type and comment of each column of a dataset's table; empty: no table yet."""
-    if not lake.stores.tables.exists(name.table):
-        return []
-    columns = lake.stores.tables.facts(name.table).columns
-    return [
-        {"name": column, "type": _FIELD_ID.sub("", kind), "comment": doc}
-        for column, kind, doc in columns
-    ]
-
-
-def print_columns(columns: list[dict[str, str]]) -> None:
-    """Print columns as ``table_columns`` returns them."""
-    from lake_assets.cli.tables import Column, print_table
-
-    titles = [Column("column", is_whole=True), Column("type"), Column("comment")]
-    print_table(titles, ([item["name"], item["type"], item["comment"]] for item in columns))
-
-
-def _print_contract(name: str, contract: dict[str, Any], columns: list[dict[str, str]]) -> None:
+def _print_contract(name: str, contract: dict[str, Any]) -> None:
     import yaml
 
     from lake_assets.cli.output import print_lines
 
     text = yaml.safe_dump({name: contract}, sort_keys=False, allow_unicode=True)
     print_lines(*text.splitlines(), "")
-    if columns:
-        print_columns(columns)
-    else:
-        print_lines("Nothing of it is in a table yet.")

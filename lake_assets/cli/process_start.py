@@ -108,9 +108,9 @@ def _same_again(plan: Plan) -> tuple[str, ...]:
 def _run_here(opened: Session, plan: Plan, as_json: bool) -> None:
     from lake_assets.cli.documents import status_document
     from lake_assets.cli.output import print_json
-    from lake_assets.cli.run_report import print_elsewhere, print_report, report_document, trouble
+    from lake_assets.cli.run_report import print_elsewhere, report_document, trouble
 
-    reports = _run(opened, plan)
+    reports = _run(opened, plan, is_quiet=as_json)
     elsewhere = _done_elsewhere(opened, plan, reports)
     if as_json:
         print_json(
@@ -121,8 +121,6 @@ def _run_here(opened: Session, plan: Plan, as_json: bool) -> None:
             }
         )
     else:
-        for report in reports:
-            print_report(report)
         for status in elsewhere:
             print_elsewhere(status)
     error = trouble(reports, elsewhere)
@@ -130,22 +128,31 @@ def _run_here(opened: Session, plan: Plan, as_json: bool) -> None:
         raise error
 
 
-def _run(opened: Session, plan: Plan) -> Sequence[RunReport]:
+def _run(opened: Session, plan: Plan, *, is_quiet: bool) -> Sequence[RunReport]:
+    """Run the plan; unless it is to be quiet, print what became of each dataset as it ends."""
     import logging
 
     from lake_assets.cli.progress import Work, shown
+    from lake_assets.cli.run_report import print_report
     from lake_assets.cli.work import expected_rows
     from lake_assets.defs.launch import run_now
 
     log = logging.getLogger(__name__)
     work = Work(what="ingesting", unit="rows", total=expected_rows(opened.lake, plan))
-    with shown(opened.err, work) as report:
+    with shown(opened.err, work) as progress:
+
+        def on_report(report: RunReport) -> None:
+            if not is_quiet:
+                with progress.paused():
+                    print_report(report)
+
         reports: Sequence[RunReport] = run_now(
             opened.lake,
             upload_ids=plan.upload_ids,
             names=plan.names,
             rebuild=plan.rebuild,
-            on_rows=_added_up(report),
+            on_rows=_added_up(progress),
+            on_report=on_report,
             on_wait=lambda name: log.info("%s: waiting for another process to be done", name),
         )
     return reports

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -55,14 +56,38 @@ class Work:
 
 
 @contextmanager
-def shown(console: Console, work: Work) -> Iterator[Report]:
-    """Show how far ``work`` is for the duration of the block."""
+def shown(console: Console, work: Work) -> Iterator[Bar | LogLines]:
+    """Show how far ``work`` is for the duration of the block; call what it gives to say so."""
     if not console.is_terminal:
         yield LogLines(work)
         return
     with Progress(*_columns(work), console=console, transient=True) as bar:
         task = bar.add_task(work.what, total=work.total)
-        yield lambda done: bar.update(task, completed=done)
+        yield Bar(bar, task)
+
+
+class Bar:
+    """A bar on a terminal."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar = bar
+        self._task = task
+
+    def __call__(self, done: int) -> None:
+        """Show that ``done`` is done so far."""
+        self._bar.update(self._task, completed=done)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar away for the duration of the block, in which results are printed.
+
+        While it is there, rich sends stdout where the bar is: to stderr.
+        """
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
 
 class LogLines:
@@ -87,6 +112,10 @@ class LogLines:
         speed = f"{self._work.amount(rate)}/s"
         left = self._left(done, rate)
         _log.info("%s: %s, %s%s", self._work.what, self._work.part(done), speed, left)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Do nothing: lines do not get in the way of results."""
+        return nullcontext()
 
     def _left(self, done: int, rate: float) -> str:
         if not self._work.total or not rate:

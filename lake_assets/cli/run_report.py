@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def print_report(report: RunReport) -> None:
         print_table(_COLUMNS, [_row(outcome) for outcome in report.outcomes])
     for outcome in report.outcomes:
         print_lines(*account(outcome))
+    sys.stdout.flush()  # the next dataset may take an hour
 
 
 def print_elsewhere(status: UploadStatus) -> None:

@@ -80,6 +80,7 @@ def run_now(
     rebuild: bool,
     on_rows: Callable[[int], None],
     on_wait: Callable[[str], None],
+    on_report: Callable[[RunReport], None] = lambda report: None,
 ) -> tuple[RunReport, ...]:
     """Run the main job in this process for each dataset in turn and say what became of it.
 
@@ -89,6 +90,7 @@ def run_now(
         rebuild: Read all their finished uploads again.
         on_rows: Called with the rows read so far of the present dataset.
         on_wait: Called with a dataset's name when another process is ingesting it.
+        on_report: Called with what became of a dataset as soon as that is known.
     """
     from lake_assets.definitions import build_definitions
 
@@ -102,6 +104,7 @@ def run_now(
             errors: list[LakeError] = []
             with _reporting(on_rows, on_wait, errors.append):
                 reports.append(_run(lake, instance, job, name, config, errors))
+            on_report(reports[-1])
         return tuple(reports)
 
 

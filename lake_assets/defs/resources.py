@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from lake_assets.defs.run_health import sign_run
 from lake_assets.lake import Lake
 
 
@@ -12,7 +13,9 @@ class LakeResource(dg.ConfigurableResource[Lake]):
     home: str = Field(description="Folder of the lake.")
 
     def create_resource(self, context: dg.InitResourceContext) -> Lake:
-        """Open the lake for one step, sensor tick or request."""
+        """Open the lake for one run, sensor tick or request; a run signs with its process."""
+        if context.run is not None and context.instance is not None:
+            sign_run(context.instance, context.run)
         return Lake.init(self.home)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

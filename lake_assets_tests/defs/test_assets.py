@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -11,11 +12,14 @@ import pyarrow as pa
 import pytest
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.defs.ingestion import assets
 from lake_assets.defs.ingestion.assets import ingest_dataset
 from lake_assets.defs.policies import dagster_errors
 from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
+from lake_assets.ingest import Prepared, Request, prepared_dataset
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
+from lake_assets.stores import Stores
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,
@@ -263,7 +267,43 @@ def test_a_range_of_partitions_by_tags_alone(shell: Shell):
     )
     assert result.success
     assert "note" in shown(result, "raw", SHOPS)
+    assert "row sample" not in shown(result, "raw", SHOPS)
     assert shown(result, "raw", OTHER)["rows accepted"] == 3
+    assert "Ada" in shown(result, "raw", OTHER)["row sample"]
+
+
+def test_in_a_range_with_nothing_pending_each_partition_says_so_and_names_its_columns(
+    shell: Shell,
+):
+    deliver(shell.lake, PEOPLE, SHOPS)
+    assert shell.run(SHOPS).success
+    shell.lake.cancel(deliver(shell.lake, PEOPLE, OTHER))
+    result = shell.run(SHOPS, OTHER)
+    assert result.success
+    for asset in ("raw", "images", "quarantine"):
+        for name in (SHOPS, OTHER):
+            assert shown(result, asset, name)["note"].startswith("Nothing was pending")
+    columns = shown(result, "raw", SHOPS)["dagster/column_schema"].columns
+    assert {"name", "age"} <= {column.name for column in columns}
+    assert len(rows_of(shell.lake, SHOPS)) == 3
+
+
+def test_a_run_over_several_datasets_holds_one_at_a_time(shell: Shell, monkeypatch):
+    held: list[str] = []
+
+    @contextmanager
+    def counted(stores: Stores, request: Request) -> Iterator[Prepared]:
+        with prepared_dataset(stores, request) as prepared:
+            assert held == []
+            held.append(str(request.name))
+            yield prepared
+            held.clear()
+
+    monkeypatch.setattr(assets, "prepared_dataset", counted)
+    for name in (SHOPS, OTHER):
+        deliver(shell.lake, PEOPLE, name)
+    assert shell.run(SHOPS, OTHER).success
+    assert [len(rows_of(shell.lake, name)) for name in (SHOPS, OTHER)] == [3, 3]
 
 
 def test_in_a_backfill_a_bad_upload_of_one_dataset_leaves_the_other_alone(shell: Shell):

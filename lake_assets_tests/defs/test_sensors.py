@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pyarrow as pa
+from lake_assets.intake.leases import signature
 
+from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.intake.uploads import State
@@ -152,6 +155,41 @@ def test_a_dataset_of_the_registry_becomes_a_partition_without_a_run(shell: Shel
     assert asked(result) == {}
 
 
+def on_its_way(shell: Shell, name: DatasetName) -> dg.DagsterRun:
+    """Return a run of the main job for a dataset, by this process."""
+    return shell.instance.create_run_for_job(
+        shell.definitions.resolve_job_def("ingest_uploads"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": str(name), "lake/process": json.dumps(signature())},
+    )
+
+
+def test_a_dataset_with_a_run_is_not_asked_for_again(shell: Shell):
+    deliver(shell.lake, PEOPLE, SHOPS)
+    deliver(shell.lake, PEOPLE, OTHER)
+    run = on_its_way(shell, SHOPS)
+    assert list(asked(tick(shell))) == [str(OTHER)]
+    shell.lake.cancel(shell.lake.uploads(State.PENDING, name=OTHER)[0].id)
+    shell.add(SHOPS, OTHER)
+    result = tick(shell)
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "datasets with uploads waiting: 1; runs on their way: 1"
+    shell.instance.report_run_failed(run)
+    assert list(asked(tick(shell))) == [str(SHOPS)]
+
+
+def test_of_many_datasets_those_that_waited_longest_come_first(shell: Shell):
+    names = [DatasetName("shop", f"d{number:02}") for number in reversed(range(20))]
+    for name in names:
+        deliver(shell.lake, PEOPLE, name)
+    first = tick(shell)
+    assert sorted(asked(first)) == sorted(str(name) for name in names[:16])
+    assert len(added(first)) == 20
+    for name in names[:3]:
+        on_its_way(shell, name)
+    assert sorted(asked(tick(shell))) == sorted(str(name) for name in names[3:16])
+
+
 def test_it_is_on_from_the_start(shell: Shell):
     assert staged_upload_arrived.default_status is dg.DefaultSensorStatus.RUNNING
     assert shell.definitions.resolve_job_def("ingest_uploads") is not None
@@ -205,6 +243,29 @@ def test_runs_that_live_and_runs_of_others_are_left_alone(shell: Shell):
     assert close_dead_runs(shell.instance) == ()
     for run in (elsewhere, unsigned):
         assert status(shell, run) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_never_signed_is_closed_after_a_while(shell: Shell):
+    unsigned = begun(shell, None)
+    living = begun(shell, {**signature(), "pid": os.getpid()})
+    later = datetime.now(tz=UTC) + timedelta(minutes=11)
+    assert close_dead_runs(shell.instance, later - timedelta(minutes=2)) == ()
+    assert close_dead_runs(shell.instance, later) == (unsigned.run_id,)
+    assert status(shell, unsigned) is dg.DagsterRunStatus.FAILURE
+    assert status(shell, living) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_of_another_asset_signs_too(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    shell.add(SHOPS)
+    result = shell.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=shell.instance,
+        partition_key=str(SHOPS),
+        asset_selection=[dg.AssetKey("catalog")],
+    )
+    run = shell.instance.get_run_by_id(result.run_id)
+    assert run
+    assert json.loads(run.tags["lake/process"])["pid"] == os.getpid()
 
 
 def test_each_run_signs_with_its_process(shell: Shell):

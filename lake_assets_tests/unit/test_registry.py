@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake_assets.contracts import registry
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import (
     DatasetContract,
@@ -141,3 +142,23 @@ def test_a_registry_that_breaks_its_rules_is_never_saved_over_a_good_one(tmp_pat
     with pytest.raises(AlreadyExists):
         update_registry(path, lambda registry: registry.with_provider("icdar"))
     assert load_registry(path).providers == ("icdar",)
+
+
+def test_a_change_is_seen_at_once(tmp_path):
+    path = tmp_path / "schema.yaml"
+    for provider in ("aa", "bb", "cc"):  # of one size, within a tick of the file system's clock
+        path.write_text(f"providers: [{provider}]\n")
+        assert load_registry(path).providers == (provider,)
+        assert load_registry(path).providers == (provider,)
+
+
+def test_what_did_not_change_for_a_while_is_parsed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_SETTLED_NS", -1)  # as if it had been written long ago
+    path = tmp_path / "schema.yaml"
+    save_registry(Registry(providers=("aa",)), path)
+    first = load_registry(path)
+    assert load_registry(path) is first
+    save_registry(Registry(providers=("bb",)), path)  # another file of the same size
+    assert load_registry(path).providers == ("bb",)
+    path.unlink()
+    assert load_registry(path) == Registry()

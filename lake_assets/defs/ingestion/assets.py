@@ -11,7 +11,6 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import pictures, progress
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.policies import dagster_errors, many_partitions_per_run
-from lake_assets.defs.run_health import sign_run
 from lake_assets.ingest import (
     COMMIT_ORDER,
     FailedUpload,
@@ -86,7 +85,6 @@ def ingest_dataset(
     One dataset is committed by the IO manager, at the yields. Of several each is done with before
     the next is begun, so that a run holds one dataset at a time, however many it is for.
     """
-    sign_run(context.instance, context.run)
     names = [DatasetName.parse(key) for key in sorted(context.partition_keys)]
     held: list[Prepared] = []
     failures: list[FailedUpload] = []

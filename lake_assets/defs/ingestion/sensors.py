@@ -79,7 +79,7 @@ def _busy(instance: dg.DagsterInstance) -> frozenset[str]:
 def _why_idle(planned: int, busy: int) -> str:
     if not planned:
         return "no uploads are waiting"
-    return f"{planned} datasets have uploads waiting; {busy} runs are on their way"
+    return f"datasets with uploads waiting: {planned}; runs on their way: {busy}"
 
 
 def _run_key(instance: dg.DagsterInstance, run_key: str) -> str:
