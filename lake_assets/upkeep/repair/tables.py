@@ -112,7 +112,8 @@ def _plan_remaking_the_catalog(bench: Bench, table: str) -> None:
     def do() -> None:
         forget_table(bench.stores.layout.catalog_file, table)
         bench.move_away(folder)
-        refresh_catalog(bench.stores, bench.stores.registry().dataset_names())
+        done = {upload.name for upload in bench.stores.staging.uploads(State.DONE)}
+        refresh_catalog(bench.stores, sorted(done | bench.datasets_with_tables()))
 
     what = "make the table anew: it follows from the others"
     bench.steps.append(
