@@ -78,7 +78,8 @@ def test_a_list_of_files_comes_back_as_it_was(tmp_path_factory, files):
 
 
 def changed(**changes):
-    plain = json.loads(manifest().to_json()) | changes
+    """As an earlier version wrote it: without a seal."""
+    plain = json.loads(manifest().to_json()) | {"seal": ..., **changes}
     return json.dumps({key: value for key, value in plain.items() if value is not ...})
 
 
@@ -110,6 +111,24 @@ def test_a_manifest_of_a_later_version_asks_for_an_upgrade():
 
 def test_a_key_that_this_version_does_not_know_is_left_out():
     assert parse_manifest(changed(colour="red"), where="here") == manifest()
+
+
+@pytest.mark.parametrize("change", [("me@here", "he@here"), ("  ", "\t ")])
+def test_a_manifest_that_was_changed_says_by_whom_that_may_be(change):
+    text = manifest().to_json().replace(*change, 1)
+    with pytest.raises(InvalidManifest, match='by hand. Deliver .* take the line of "seal" out'):
+        parse_manifest(text, where="staging/x/manifest.json")
+
+
+def test_a_list_that_is_not_the_one_of_its_manifest_is_damage(tmp_path):
+    files = (StagedFile(name="a", byte_count=1, sha256="0", role="data"),)
+    whole = manifest().listing(format_files(files))
+    path = tmp_path / "files.jsonl"
+    path.write_text(format_files(files))
+    assert parse_files(path, sha256=whole.files_sha256) == files
+    path.write_text(format_files(files).replace(": 1,", ": 2,"))
+    with pytest.raises(InvalidManifest, match="not the one that its manifest tells of"):
+        parse_files(path, sha256=whole.files_sha256)
 
 
 @pytest.mark.parametrize(

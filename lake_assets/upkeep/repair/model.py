@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.errors import InvalidName
 from lake_assets.intake.manifest import LIST_FILE, parse_files
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.stores import Stores
@@ -116,6 +118,14 @@ class Bench:
             target = target.with_name(f"{path.name}.{number}")
         if path.exists():
             path.rename(target)
+
+    def datasets_with_tables(self) -> set[DatasetName]:
+        """Return the datasets that the catalog has a table of."""
+        found = set()
+        for table in self.look.pointers:
+            with suppress(InvalidName):  # lake.images and its like
+                found.add(DatasetName.parse(table))
+        return found
 
     def archive_of(self, name: DatasetName) -> list[Upload] | None:
         """Return the finished uploads of a dataset, or None if one cannot be read again."""

@@ -68,7 +68,7 @@ def _seal_table(bench: Bench, table: str) -> None:
         return
     added: dict[str, Seal] = {}
     for file in files_below(folder):
-        named = tree.files.get(str(file.path))
+        named = tree.files.get(file.place)
         is_own = named is not None or file.path == tree.metadata
         if file.name in log.seals or file.name == SEAL_LOG or not is_own:
             continue

@@ -20,14 +20,13 @@ from lake_assets.storage.seals import (
     append_seals,
     read_seals,
 )
-from lake_assets.storage.system_tables import PARTITIONS, UPLOADS
+from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.storage.tables.catalog_file import (
     forget_table,
     seal_catalog,
     set_pointer,
 )
 from lake_assets.storage.tables.tree import TableTree, table_tree, version_of
-from lake_assets.stores import Stores
 from lake_assets.upkeep.catalog import refresh_catalog
 from lake_assets.upkeep.repair.bit_errors import without_flipped_bit
 from lake_assets.upkeep.repair.contents import put_back
@@ -113,20 +112,13 @@ def _plan_remaking_the_catalog(bench: Bench, table: str) -> None:
     def do() -> None:
         forget_table(bench.stores.layout.catalog_file, table)
         bench.move_away(folder)
-        refresh_catalog(bench.stores, _ingested(bench.stores))
+        done = {upload.name for upload in bench.stores.staging.uploads(State.DONE)}
+        refresh_catalog(bench.stores, sorted(done | bench.datasets_with_tables()))
 
     what = "make the table anew: it follows from the others"
     bench.steps.append(
         Step(action=Action.REMAKE, path=f"{bench.look.below(folder)}/", what=what, do=do)
     )
-
-
-def _ingested(stores: Stores) -> list[DatasetName]:
-    """Return the datasets of which an upload was ingested; the catalog has a row for each."""
-    if not stores.tables.exists(UPLOADS.name):
-        return []
-    pairs = stores.tables.read(UPLOADS.name, columns=("provider", "dataset")).to_pylist()
-    return sorted({DatasetName(**pair) for pair in pairs})
 
 
 def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:

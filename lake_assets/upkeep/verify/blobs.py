@@ -125,8 +125,9 @@ def _check(
     wanted = remade_sha256 or blob.sha256
     message = f"its SHA-256 is not {wanted}" if wanted else "it is no image that can be decoded"
     yield Target(
-        key=blob.location, path=file.path, byte_count=file.byte_count, sha256=wanted,
-        inode=file.inode, finding=look.damage(store.kind, file.path, message, blob.dataset),
+        key=blob.location, place=file.place, name=look.below(file.place),
+        byte_count=file.byte_count, sha256=wanted, inode=file.inode,
+        kind=store.kind, about=blob.dataset, message=message,
     )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ class FoundFile:
 
     name: str
     """Below the folder that was walked, with forward slashes."""
-    path: Path
+    place: str
+    """Absolute path. A ``Path`` for each of a million files costs more than their hashes."""
     byte_count: int
     """-1: it is no regular file (a link, a pipe), whatever it should be."""
     changed_at: float
@@ -25,9 +26,14 @@ class FoundFile:
     """Device and number if it has several names."""
 
     @property
+    def path(self) -> Path:
+        """Its absolute path."""
+        return Path(self.place)
+
+    @property
     def is_draft(self) -> bool:
         """Whether it is the draft of a file that was to replace another."""
-        return self.path.name.startswith(DRAFT_PREFIX)
+        return self.name.rpartition("/")[2].startswith(DRAFT_PREFIX)
 
 
 def files_below(folder: Path) -> Iterator[FoundFile]:
@@ -35,10 +41,10 @@ def files_below(folder: Path) -> Iterator[FoundFile]:
 
     What vanishes meanwhile is left out. Symbolic links are not followed.
     """
-    yield from _walk(folder, "")
+    yield from _walk(str(folder), "")
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[FoundFile]:
+def _walk(folder: str, prefix: str) -> Iterator[FoundFile]:
     try:
         with os.scandir(folder) as found:
             # A folder's name sorts as what it begins: `a/b` comes after `a.b`.
@@ -50,7 +56,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[FoundFile]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -58,7 +64,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[FoundFile]:
             continue
         yield FoundFile(
             name=f"{prefix}{entry.name}",
-            path=Path(entry.path),
+            place=entry.path,
             byte_count=status.st_size if entry.is_file(follow_symlinks=False) else -1,
             changed_at=max(status.st_ctime, status.st_mtime),
             inode=(status.st_dev, status.st_ino) if status.st_nlink > 1 else None,

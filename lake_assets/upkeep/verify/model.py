@@ -72,14 +72,27 @@ class Target:
 
     key: str
     """Sorts the targets of a section."""
-    path: Path
+    place: str
+    """Absolute path."""
+    name: str
+    """Path below the lake's folder."""
     byte_count: int
     sha256: str
     """What it should be. Empty: it is a thumbnail of a version that noted no hash; decode it."""
-    finding: Finding
+    kind: Kind
+    about: str
+    message: str
     """What to report if it is not."""
     inode: tuple[int, int] | None = None
     """Device and number of a file with several names: it is read once."""
+
+    @property
+    def finding(self) -> Finding:
+        """What to report if its content is not what it should be."""
+        return Finding(
+            kind=self.kind, severity=Severity.DAMAGE, path=self.name, message=self.message,
+            about=self.about,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +174,11 @@ class Look:
     broken_tables: set[str] = field(default_factory=set)
     """Tables that something is wrong with: what refers to them cannot be judged."""
 
+    _prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._prefix = f"{self.home}/"
+
     @property
     def home(self) -> Path:
         """The lake's folder."""
@@ -168,8 +186,7 @@ class Look:
 
     def below(self, path: Path | str) -> str:
         """Return a path as findings have it."""
-        text, home = str(path), f"{self.home}/"
-        return text.removeprefix(home)
+        return str(path).removeprefix(self._prefix)
 
     def is_in_work(self, changed_at: float) -> bool:
         """Return whether a file that nothing names yet belongs to what goes on just now."""

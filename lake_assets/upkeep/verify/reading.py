@@ -74,9 +74,9 @@ class Reader:
 
     def _fits(self, target: Target, known: str | None) -> bool:
         if not target.sha256:
-            return _is_image(target.path)
+            return _is_image(target.place)
         try:
-            sha256 = known or _sha256(target.path, target.byte_count)
+            sha256 = known or _sha256(target.place, target.byte_count)
         except OSError:
             return False  # gone or unreadable; a second look says which
         if target.inode:
@@ -123,16 +123,16 @@ def _units(targets: Iterable[Target]) -> Iterator[tuple[Target, ...]]:
         yield tuple(unit)
 
 
-def _sha256(path: Path, byte_count: int) -> str:
-    with path.open("rb", buffering=0) as file:
+def _sha256(place: str, byte_count: int) -> str:
+    with Path(place).open("rb", buffering=0) as file:
         if byte_count <= _BLOCK_BYTES:  # one read: half the calls of file_digest
             return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(place: str) -> bool:
     try:
-        inspect_image(path.read_bytes(), name=path.name)
+        inspect_image(Path(place).read_bytes(), name=place)
     except (OSError, UnreadableMedia):
         return False
     return True

@@ -147,7 +147,7 @@ class _Run:
 
         def others() -> Iterator[Target]:
             for target in targets:
-                if target.finding.path in suspects:
+                if target.name in suspects:
                     set_aside.append(target)
                 else:
                     yield target

@@ -123,11 +123,9 @@ def _staged(look: Look, upload_id: str, found: FoundFile, file: StagedFile) -> S
         message = f"it has {found.byte_count} bytes, should have {file.byte_count}"
         return look.damage(Kind.STAGED_FILE, found.path, message, upload_id)
     return Target(
-        key=f"{upload_id}/{found.name}", path=found.path, byte_count=found.byte_count,
-        sha256=file.sha256, inode=found.inode,
-        finding=look.damage(
-            Kind.STAGED_FILE, found.path, f"its SHA-256 is not {file.sha256}", upload_id
-        ),
+        key=f"{upload_id}/{found.name}", place=found.place, name=look.below(found.place),
+        byte_count=found.byte_count, sha256=file.sha256, inode=found.inode,
+        kind=Kind.STAGED_FILE, about=upload_id, message=f"its SHA-256 is not {file.sha256}",
     )  # fmt: skip
 
 

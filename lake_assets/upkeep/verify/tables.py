@@ -114,12 +114,12 @@ class _Table:
         missing = set(tree.files) | {str(self.metadata)}
         unsealed = 0
         for file in files_below(self.folder):
-            missing.discard(str(file.path))
+            missing.discard(file.place)
             if file.name == SEAL_LOG:
                 continue
             yield Tally(files=1)
             yield from self._look_at_file(file, tree, seals)
-            unsealed += file.name not in seals.seals and str(file.path) in tree.files
+            unsealed += file.name not in seals.seals and file.place in tree.files
         for path in sorted(missing - set(tree.problems)):
             yield self._damage(path, "it is missing")
         if unsealed:
@@ -131,7 +131,7 @@ class _Table:
             )  # fmt: skip
 
     def _look_at_file(self, file: FoundFile, tree: TableTree, seals: SealLog) -> Iterator[Seen]:
-        path = str(file.path)
+        path = file.place
         sealed = seals.seals.get(file.name)
         if sealed and sealed.is_given_up:
             sealed = None
@@ -143,9 +143,10 @@ class _Table:
             yield self._damage(path, wrong)
         elif sealed:
             yield Target(
-                key=f"{self.name}/{file.name}", path=file.path, byte_count=file.byte_count,
-                sha256=sealed.sha256, inode=file.inode,
-                finding=self._damage(path, "its SHA-256 is not that of its seal"),
+                key=f"{self.name}/{file.name}", place=path, name=self.look_.below(path),
+                byte_count=file.byte_count, sha256=sealed.sha256, inode=file.inode,
+                kind=Kind.TABLE_FILE, about=self.name,
+                message="its SHA-256 is not that of its seal",
             )  # fmt: skip
         if named is None and not tree.problems and not self._is_history(file.name, tree):
             yield from self._stray(file)
