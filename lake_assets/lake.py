@@ -271,6 +271,7 @@ class Lake:
         names = {upload.name for upload in waiting} | {
             *self.stores.rebuilds.names(),
             *self.stores.stale.names(),
+            *map(DatasetName.parse, self.stores.tables.leases.left()),
         }
         return tuple(sorted(names))
 

@@ -46,6 +46,11 @@ def heal_and_look(scenario: str, home: str, folder: str) -> dict[str, Any]:
     return look(home)
 
 
+def checks(home: str) -> list[str]:
+    """Return the lake's own checks that do not pass."""
+    return failed_checks(Path(home))
+
+
 def look(home: str) -> dict[str, Any]:
     """Return all that a finished lake comes to, as values to compare."""
     path = Path(home)
@@ -55,7 +60,6 @@ def look(home: str) -> dict[str, Any]:
         "blobs": found.blobs,
         "uploads": found.uploads,
         "leftovers": leftovers(path),
-        "failed checks": failed_checks(path),
         "notes": sorted(
             item.name for kind in ("rebuilds", "stale") for item in path.glob(f"staging/{kind}/*")
         ),

@@ -97,6 +97,11 @@ class Place:
         found: dict[str, Any] = self.server.run("heal_and_look", **self.arguments).require()
         return found
 
+    def failed_checks(self) -> list[str]:
+        """Return the lake's own checks that do not pass. Costs as much as all the rest."""
+        found: list[str] = self.server.run("checks", home=str(self.home)).require()
+        return found
+
     def new_in_second_delivery(self) -> Counter[str]:
         """Return how much of the same deliveries is new to the lake now."""
         found: Counter[str] = self.server.run("deliver_again", **self.arguments).require()

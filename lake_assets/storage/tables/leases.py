@@ -145,6 +145,14 @@ class Leases:
             rows = connection.execute(text(f"SELECT name, {_COLUMNS} FROM lake_leases")).all()
         return {row[0]: self._facts(tuple(row[1:])) for row in rows}
 
+    def left(self) -> tuple[str, ...]:
+        """Return the names whose holder is gone and did not give the lease back.
+
+        There may be files of it that no table names.
+        """
+        facts = self.look_at_all()
+        return tuple(name for name in facts if facts[name].holder and not facts[name].is_held)
+
     # -- getting and giving back
 
     def _wait_for(
