@@ -22,7 +22,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, Or
 from pyiceberg.table import Table, Transaction
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from lake_assets.errors import (
     CommitConflict,
@@ -32,6 +32,7 @@ from lake_assets.errors import (
     UnknownOutcome,
 )
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
+from lake_assets.storage.tables.trouble import is_busy, table_errors
 
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
@@ -43,7 +44,6 @@ _LOST_RACE = (
     NamespaceAlreadyExistsError,
     IntegrityError,  # another process made the same namespace between our look and our insert
 )
-_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
@@ -171,18 +171,18 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
 
     Raises:
         CommitConflict: after twelve lost races, which take about 15 s.
+        StorageUnavailable: when the disk refuses.
         UnknownOutcome.
     """
     for number in range(_TRIES):
         try:
-            return attempt()
+            with table_errors():
+                return attempt()
         except _LOST_RACE as error:
             last: Exception = error
-        except OperationalError as error:
-            if not any(said in str(error.orig) for said in _BUSY):
-                raise StorageUnavailable(
-                    f"the catalog cannot be used: {error.orig}. Try again once that is mended"
-                ) from error
+        except StorageUnavailable as error:
+            if not is_busy(error):
+                raise
             last = error
         except CommitStateUnknownException as error:
             last = error

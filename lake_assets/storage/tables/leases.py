@@ -20,8 +20,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from lake_assets.errors import DatasetBusy, LeaseLost
+from lake_assets.errors import DatasetBusy, LeaseLost, StorageUnavailable
 from lake_assets.storage.processes import is_dead, signature
+from lake_assets.storage.tables.trouble import table_errors
 
 _POLL_S = 0.05
 _BEATS_PER_TIMEOUT = 6
@@ -100,6 +101,7 @@ class Leases:
 
         Raises:
             DatasetBusy: when the other holder kept it for ``wait_s``.
+            StorageUnavailable: when the catalog cannot be used.
         """
         lease = self._wait_for(name, wait_s=wait_s, run_id=run_id, on_wait=on_wait)
         self._begin_beating(lease)
@@ -107,7 +109,13 @@ class Leases:
             yield lease
         finally:
             self._end_beating(lease)
-            self._release(lease)
+            try:
+                self._release(lease)
+            except StorageUnavailable as error:  # what happened in the block matters more
+                _log.warning(
+                    "%s stays taken until this process ends, or for %.0f s: %s",
+                    name, self._timeout_s, error.message,
+                )  # fmt: skip
 
     def renew(self, lease: Lease) -> None:
         """Give a held lease its next token.
@@ -115,7 +123,7 @@ class Leases:
         Raises:
             LeaseLost.
         """
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             changed = connection.execute(
                 text("UPDATE lake_leases SET token = token + 1 WHERE name = :n AND token = :t"),
                 {"n": lease.name, "t": lease.token},
@@ -130,17 +138,17 @@ class Leases:
         Raises:
             LeaseLost.
         """
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             require_lease(connection, lease)
 
     def look(self, name: str) -> LeaseFacts:
         """Return what is known of a lease; one that nobody ever held is free."""
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             return self._facts(_row(connection, name))
 
     def look_at_all(self) -> dict[str, LeaseFacts]:
         """Return what is known of every lease that was ever held, by name."""
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             connection.execute(text(_MAKE))
             rows = connection.execute(text(f"SELECT name, {_COLUMNS} FROM lake_leases")).all()
         return {row[0]: self._facts(tuple(row[1:])) for row in rows}
@@ -152,6 +160,11 @@ class Leases:
         """
         facts = self.look_at_all()
         return tuple(name for name in facts if facts[name].holder and not facts[name].is_held)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with table_errors(), self._engine().begin() as connection:
+            yield connection
 
     # -- getting and giving back
 
@@ -174,7 +187,7 @@ class Leases:
             time.sleep(_POLL_S)
 
     def _try_to_take(self, name: str, run_id: str) -> Lease | None:
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             row = _row(connection, name)
             if row is None:
                 _add_row(connection, name)
@@ -198,7 +211,7 @@ class Leases:
         return Lease(name=name, token=seen + 1, left_token=seen if holder != _FREE else None)
 
     def _release(self, lease: Lease) -> None:
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
                 {"n": lease.name, "t": lease.token},
@@ -252,12 +265,12 @@ class Leases:
                 leases = list(self._held.values())
             try:
                 self._beat_once(leases)
-            except OperationalError as error:  # locked for long, or gone: a commit will tell
-                _log.warning("heartbeat failed: %s", error)
+            except StorageUnavailable as error:  # locked for long, or gone: a commit will tell
+                _log.warning("heartbeat failed: %s", error.message)
 
     def _beat_once(self, leases: Sequence[Lease]) -> None:
         now = time.time()
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             for lease in leases:
                 connection.execute(
                     text(

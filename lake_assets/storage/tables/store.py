@@ -43,6 +43,7 @@ from lake_assets.storage.tables.model import (
     partition_field_name,
 )
 from lake_assets.storage.tables.parts import PartWriter
+from lake_assets.storage.tables.trouble import table_errors
 
 _PROPERTIES = {
     "format-version": "2",
@@ -76,7 +77,8 @@ class IcebergTables:
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
-            return LakeCatalog(self._warehouse, self._catalog_file)
+            with table_errors():
+                return LakeCatalog(self._warehouse, self._catalog_file)
 
     @cached_property
     def leases(self) -> Leases:
@@ -94,8 +96,9 @@ class IcebergTables:
     def names(self) -> tuple[str, ...]:
         """Return all table names, sorted."""
         found = []
-        for namespace in self._catalog.list_namespaces():
-            found += [".".join(name) for name in self._catalog.list_tables(namespace)]
+        with table_errors():
+            for namespace in self._catalog.list_namespaces():
+                found += [".".join(name) for name in self._catalog.list_tables(namespace)]
         return tuple(sorted(found))
 
     def exists(self, table: str) -> bool:
@@ -154,7 +157,8 @@ class IcebergTables:
             SchemaMismatch: if the table has delete files, so that its files hold more than it.
         """
         scan = self._require(table).scan(row_filter=equal(where or {}))
-        tasks = list(scan.plan_files())
+        with table_errors():
+            tasks = list(scan.plan_files())
         if any(task.delete_files for task in tasks):
             raise SchemaMismatch(f"{table} has delete files; read it with `read`", table=table)
         return tuple(task.file.file_path.removeprefix("file://") for task in tasks)
@@ -186,7 +190,8 @@ class IcebergTables:
         scan = self._require(table).scan(
             row_filter=equal(where or {}), selected_fields=columns, limit=limit
         )
-        rows = scan.to_arrow()
+        with table_errors():
+            rows = scan.to_arrow()
         return rows.cast(plain_schema(rows.schema))
 
     # -- writing
@@ -273,7 +278,8 @@ class IcebergTables:
 
     def _find(self, table: str) -> Table | None:
         try:
-            return self._catalog.load_table(table)
+            with table_errors():
+                return self._catalog.load_table(table)
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
 
