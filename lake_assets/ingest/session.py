@@ -88,12 +88,13 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
     The caller commits each change and then calls ``finish``, inside the block.
     """
     name = request.name
-    with stores.tables.leases.hold(
+    hold = stores.tables.leases.hold(
         str(name),
         wait_s=stores.settings.busy_timeout_s,
         run_id=request.run_id,
         on_wait=request.on_wait,
-    ) as lease:
+    )
+    with _known_errors(), hold as lease:
         if request.rebuild or rebuild_is_unfinished(stores, name):
             yield _prepare_rebuild(stores, replace(request, rebuild=True), lease)
         else:
@@ -266,6 +267,21 @@ def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload
         stores.staging.fail(upload, error_report(error, message))
     _log.error("upload %s of %s: %s", upload.id, upload.name, message)
     return FailedUpload(upload_id=upload.id, message=message, will_retry=will_retry)
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    """Raise what the system says of the lake's own files as one of this package's errors.
+
+    So also where it is said between two uploads: of their folders, the journal, the ledger.
+    """
+    try:
+        yield
+    except OSError as error:
+        known = _as_known(error)
+        if known is error:
+            raise
+        raise known from error
 
 
 def _as_known(error: Exception) -> Exception:
