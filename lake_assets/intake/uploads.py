@@ -27,7 +27,7 @@ from typing import Any
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
+from lake_assets.errors import InvalidManifest, InvalidRequest, StorageUnavailable, UnknownUpload
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -42,6 +42,7 @@ from lake_assets.storage.files import (
     fsync_folder,
     move_atomically,
     remove_tree,
+    storage_errors,
     write_atomically,
 )
 from lake_assets.storage.processes import is_dead, signature
@@ -124,11 +125,20 @@ class Staging:
     # -- arriving
 
     def open_incoming(self) -> tuple[str, Path]:
-        """Return a new upload's id and the empty folder that its files go into."""
+        """Return a new upload's id and the empty folder that its files go into.
+
+        Raises:
+            StorageUnavailable: and then nothing is left of it.
+        """
         upload_id = str(ULID())
         files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
-        files_folder.mkdir(parents=True)
-        _write_json(files_folder.parent / LEASE_FILE, signature())
+        with storage_errors(files_folder):
+            files_folder.mkdir(parents=True)
+        try:
+            _write_json(files_folder.parent / LEASE_FILE, signature())
+        except StorageUnavailable:
+            self.discard_incoming(upload_id)
+            raise
         return upload_id, files_folder
 
     def discard_incoming(self, upload_id: str) -> None:
