@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake_assets.query.duckdb import connect
+from lake_assets.query.duckdb import connect, disk_errors
 
 _MEMORY_LIMIT = "512MB"
 
@@ -31,19 +31,27 @@ class SeenKeys:
         self, files: Sequence[str], *, column: str, scratch: Path, where: str = "true"
     ) -> None:
         self._connection = connect(scratch=scratch, memory_limit=_MEMORY_LIMIT)
-        self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
-        if files:
-            self._connection.execute(
-                f"INSERT INTO seen SELECT {column}, '' "
-                f"FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
-                [list(files)],
-            )
+        with disk_errors():
+            self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
+            if files:
+                self._connection.execute(
+                    f"INSERT INTO seen SELECT {column}, '' "
+                    f"FROM read_parquet(?, hive_partitioning = false) WHERE {where}",
+                    [list(files)],
+                )
 
     def add_new(self, keys: Sequence[str | None], *, upload_id: str) -> list[bool]:
         """Return, for each key, whether it is met for the first time, and remember them all.
 
         Of equal keys in ``keys`` the first is new. None is never new.
+
+        Raises:
+            StorageUnavailable: when there is no room to spill to.
         """
+        with disk_errors():
+            return self._add_new(keys, upload_id)
+
+    def _add_new(self, keys: Sequence[str | None], upload_id: str) -> list[bool]:
         asked = pa.table({"key": pa.array(keys, pa.string()), "n": range(len(keys))})
         self._connection.register("asked", asked)
         found = self._connection.execute(
@@ -61,8 +69,13 @@ class SeenKeys:
         return is_new
 
     def forget(self, upload_id: str) -> None:
-        """Take back what an upload added."""
-        self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
+        """Take back what an upload added.
+
+        Raises:
+            StorageUnavailable.
+        """
+        with disk_errors():
+            self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
 
     def close(self) -> None:
         """Free the memory and the spill files."""
