@@ -21,6 +21,7 @@ from lake_assets.errors import (
     AlreadyExists,
     InvalidName,
     InvalidRegistry,
+    StorageUnavailable,
     UnknownDataset,
     UnknownProvider,
 )
@@ -179,12 +180,17 @@ def load_registry(path: Path) -> Registry:
 
     Raises:
         InvalidRegistry: naming the file, the key and what is wrong with it.
+        StorageUnavailable: when the file cannot be read just now.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Registry()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{path} cannot be read: {error.strerror}. Try again once that is mended"
+        ) from error
+    except UnicodeDecodeError as error:
         raise InvalidRegistry(f"{path} cannot be read as UTF-8 text: {error}") from None
     try:
         return Registry.model_validate(yaml.safe_load(text) or {})

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lake_assets.errors import StorageUnavailable
+
 _ENDED = ("Z", "X", "x")
 """States of a process (proc(5), field 3) that runs no more."""
 
@@ -50,6 +52,10 @@ def _process_started(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return _is_running_elsewhere(pid)
+    except OSError as error:  # too many open files: it may well be alive
+        raise StorageUnavailable(
+            f"cannot see whether process {pid} runs: {error.strerror}. Try again"
+        ) from error
     fields = text.rpartition(")")[2].split()
     # A zombie has ended; its entry stays until its parent asks how, which may be never.
     return None if fields[0] in _ENDED else fields[19]
