@@ -6,6 +6,7 @@ only, and is complete and on disk when ``PartWriter.close`` returns.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,7 +71,8 @@ class PartWriter:
     def abort(self) -> None:
         """Remove everything that was written."""
         for part in self._open.values():
-            part.writer.close()
+            with suppress(OSError):  # the disk is full; the file goes all the same
+                part.writer.close()
             part.path.unlink(missing_ok=True)
         for done in self._parts:
             Path(done.path).unlink(missing_ok=True)
