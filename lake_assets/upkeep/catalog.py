@@ -12,7 +12,8 @@ import pyarrow as pa
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.query.duckdb import LakeSql
+from lake_assets.query.duckdb import LakeSql, disk_errors
+from lake_assets.storage.files import storage_errors
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
 from lake_assets.storage.tables import Commit, Delivery
 from lake_assets.stores import Stores
@@ -33,9 +34,10 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     """Put ``rows`` in the place of those of the same datasets."""
     pairs = rows.select(["provider", "dataset"]).to_pylist()
     key = str(ULID())
-    with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
-        parts.write(rows)
-        delivery = Delivery(keys=(key,), parts=parts.close())
+    with storage_errors(stores.layout.tables):
+        with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
+            parts.write(rows)
+            delivery = Delivery(keys=(key,), parts=parts.close())
     done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
     for pair in pairs:
         stores.stale.remove(DatasetName(**pair))
@@ -75,9 +77,10 @@ def _one(stores: Stores, name: DatasetName, table: str, what: str) -> tuple[Any,
     if not stores.tables.exists(table):
         return None
     sql = LakeSql(stores.tables, scratch=stores.layout.scratch)
-    found: tuple[Any, ...] | None = sql.query(
-        f"SELECT {what} FROM {table} WHERE provider = ? AND dataset = ?",
-        (name.provider, name.dataset),
-        prune={"provider": name.provider, "dataset": name.dataset},
-    ).fetchone()
+    with disk_errors():
+        found: tuple[Any, ...] | None = sql.query(
+            f"SELECT {what} FROM {table} WHERE provider = ? AND dataset = ?",
+            (name.provider, name.dataset),
+            prune={"provider": name.provider, "dataset": name.dataset},
+        ).fetchone()
     return found
