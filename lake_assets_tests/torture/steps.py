@@ -1,4 +1,4 @@
-"""What the tests' processes do. Each function runs in a process of its own, on a lake of its own."""
+"""What the tests' processes do: each function runs in one of its own."""
 
 from __future__ import annotations
 

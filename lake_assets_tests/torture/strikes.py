@@ -1,4 +1,4 @@
-"""What befalls a process at a point. Each is a real thing: an end, a signal, a limit, a full disk."""
+"""What befalls a process at a point: an end, a signal, a limit, a full disk. All are real."""
 
 from __future__ import annotations
 
