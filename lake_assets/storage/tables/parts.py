@@ -122,7 +122,11 @@ class _OpenPart:
         self.path = path
         self.schema = schema
         self.rows = 0
-        self.writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+        try:
+            self.writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+        except OSError:  # the disk has room for its name, but not for its first bytes
+            path.unlink(missing_ok=True)
+            raise
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.waiting_bytes = 0
