@@ -94,7 +94,7 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
         run_id=request.run_id,
         on_wait=request.on_wait,
     )
-    with _known_errors(), hold as lease:
+    with hold as lease, _known_errors(stores, lease):
         if request.rebuild or rebuild_is_unfinished(stores, name):
             yield _prepare_rebuild(stores, replace(request, rebuild=True), lease)
         else:
@@ -270,14 +270,19 @@ def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload
 
 
 @contextmanager
-def _known_errors() -> Iterator[None]:
+def _known_errors(stores: Stores, lease: Lease) -> Iterator[None]:
     """Raise what the system says of the lake's own files as one of this package's errors.
 
     So also where it is said between two uploads: of their folders, the journal, the ledger.
+
+    Raises:
+        LeaseLost: whatever went wrong, if another process took the dataset over: its doings are
+            why this one does not find what it knew.
     """
     try:
         yield
-    except OSError as error:
+    except (LakeError, OSError) as error:
+        stores.tables.leases.require(lease)
         known = _as_known(error)
         if known is error:
             raise
