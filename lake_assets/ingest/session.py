@@ -110,7 +110,11 @@ def _prepare(stores: Stores, request: Request, lease: Lease) -> Prepared:
     group, failures = _prepare_uploads(stores, request, uploads, lease)
     if group:
         _make_durable(stores)
-        stores.tables.leases.require(lease)
+        try:
+            stores.tables.leases.require(lease)
+        except LeaseLost:  # the other process removed what it found, but not what came after that
+            group.discard()
+            raise
         group.write_journal()
     return _prepared(stores, request, lease, group, failures, recovered)
 
@@ -210,7 +214,12 @@ class _OpenGroup:
             return group, tuple(self._failures)
 
     def give_up(self, error: Exception) -> tuple[FailedUpload, ...]:
-        """Set all uploads aside: their rows share files, and one could not be written."""
+        """Set all uploads aside: their rows share files, and one could not be written.
+
+        Raises:
+            LeaseLost: they are another process's by now.
+        """
+        self._stores.tables.leases.require(self._lease)
         if self._request.rebuild or not self._prepared:
             raise error
         known = _as_known(error)
