@@ -8,6 +8,8 @@ import errno
 import os
 import resource
 import signal
+import sqlite3
+import time
 from pathlib import Path
 
 from lake_assets_tests.torture.server import CUT
@@ -21,8 +23,16 @@ def cut() -> None:
     os._exit(CUT)
 
 
-def stop() -> None:
-    """Freeze this process until somebody sends SIGCONT."""
+def stop(home: str) -> None:
+    """Freeze this process until somebody sends SIGCONT.
+
+    Not in the middle of a heartbeat: while a process is frozen that has SQLite's lock, nobody can
+    write to the catalog, and all others are told so. No program can do anything about that.
+    """
+    with contextlib.closing(sqlite3.connect(Path(home, "catalog.db"), timeout=5)) as database:
+        with contextlib.suppress(sqlite3.OperationalError):  # it is our own, of this very step
+            database.execute("BEGIN IMMEDIATE")
+            database.rollback()
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -59,3 +69,8 @@ def read_only(disk: str) -> None:
         code = ctypes.get_errno()
         if code != errno.EBUSY:
             raise OSError(code, os.strerror(code), disk)
+
+
+def linger(seconds: float) -> None:
+    """Work on nothing else for a while; other threads go on."""
+    time.sleep(seconds)
