@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
 from lake_assets.errors import (
+    DatasetBusy,
     InvalidRequest,
     LakeNotFound,
     StorageUnavailable,
@@ -256,9 +257,17 @@ class Lake:
 
         Raises:
             UploadsFailed: if some could not be ingested; the others were.
+            DatasetBusy: if another process works on one; the others were ingested.
         """
-        done = [self._bring_up_to_date(Request(name=name)) for name in self.datasets_with_work()]
+        done, busy = [], []
+        for name in self.datasets_with_work():
+            try:
+                done.append(self._bring_up_to_date(Request(name=name)))
+            except DatasetBusy as error:
+                busy.append(error)
         raise_failures([failure for item in done for failure in item.failures])
+        if busy:
+            raise busy[0]
         return tuple(done)
 
     def rebuild(self, name: DatasetName) -> Ingested:
