@@ -35,7 +35,7 @@ CUT = 86
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A function of ``steps`` to be called."""
+    """A function of ``steps`` or ``crowd`` to be called."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -212,9 +212,9 @@ def _be_child(task: Task, write_end: int) -> None:
 
 
 def _run(task: Task) -> Ended:
-    from lake_assets_tests.torture import steps, strikes
+    from lake_assets_tests.torture import crowd, steps, strikes
 
-    step = getattr(steps, task.name)
+    step = getattr(steps, task.name, None) or getattr(crowd, task.name)
     if task.watched is None:
         return _outcome(lambda: step(**task.arguments))
     strike = getattr(strikes, task.strike)
@@ -247,7 +247,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     children = _Children()
-    for module in ("lake_assets.lake", "lake_assets_tests.torture.steps"):
+    for module in ("lake_assets_tests.torture.crowd", "lake_assets_tests.torture.steps"):
         importlib.import_module(module)
     while True:
         try:
