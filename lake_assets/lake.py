@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
-from lake_assets.errors import InvalidRequest, LakeNotFound, StorageUnavailable
+from lake_assets.errors import DatasetBusy, InvalidRequest, LakeNotFound, StorageUnavailable
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
@@ -258,11 +258,19 @@ class Lake:
 
         Raises:
             UploadsFailed: if some could not be ingested; the others were.
+            DatasetBusy: if another process works on one; the others were ingested.
         """
         from lake_assets.ingest import Request, raise_failures
 
-        done = [self._bring_up_to_date(Request(name=name)) for name in self.datasets_with_work()]
+        done, busy = [], []
+        for name in self.datasets_with_work():
+            try:
+                done.append(self._bring_up_to_date(Request(name=name)))
+            except DatasetBusy as error:
+                busy.append(error)
         raise_failures([failure for item in done for failure in item.failures])
+        if busy:
+            raise busy[0]
         return tuple(done)
 
     def rebuild(self, name: DatasetName) -> Ingested:
@@ -277,6 +285,7 @@ class Lake:
         names = {upload.name for upload in waiting} | {
             *self.stores.rebuilds.names(),
             *self.stores.stale.names(),
+            *map(DatasetName.parse, self.stores.tables.leases.left()),
         }
         return tuple(sorted(names))
 

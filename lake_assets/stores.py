@@ -8,6 +8,7 @@ from lake_assets.contracts.registry import Registry, load_registry
 from lake_assets.intake.uploads import Staging
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import LakeSettings
+from lake_assets.storage.files import storage_errors
 from lake_assets.storage.notes import Notes
 from lake_assets.storage.shards import ShardStore
 from lake_assets.storage.tables import IcebergTables
@@ -34,21 +35,26 @@ class Stores:
 
 
 def open_stores(settings: LakeSettings) -> Stores:
-    """Return the stores of the lake in ``settings.home``; makes folders that are missing."""
+    """Return the stores of the lake in ``settings.home``; makes folders that are missing.
+
+    Raises:
+        StorageUnavailable: when one cannot be made.
+    """
     layout = LakeLayout(settings.home)
-    layout.create()
-    return Stores(
-        settings=settings,
-        layout=layout,
-        staging=Staging(layout.staging),
-        tables=IcebergTables(
-            layout.tables,
-            layout.catalog_file,
-            layout.plans,
-            lease_timeout_s=settings.lease_timeout_s,
-        ),
-        assets=ShardStore(layout.assets),
-        thumbnails=ShardStore(layout.thumbnails),
-        rebuilds=Notes(layout.rebuilds),
-        stale=Notes(layout.stale),
-    )
+    with storage_errors(layout.home):
+        layout.create()
+        return Stores(
+            settings=settings,
+            layout=layout,
+            staging=Staging(layout.staging),
+            tables=IcebergTables(
+                layout.tables,
+                layout.catalog_file,
+                layout.plans,
+                lease_timeout_s=settings.lease_timeout_s,
+            ),
+            assets=ShardStore(layout.assets),
+            thumbnails=ShardStore(layout.thumbnails),
+            rebuilds=Notes(layout.rebuilds),
+            stale=Notes(layout.stale),
+        )

@@ -22,6 +22,7 @@ from lake_assets.errors import (
     AlreadyExists,
     InvalidName,
     InvalidRegistry,
+    StorageUnavailable,
     UnknownDataset,
     UnknownProvider,
 )
@@ -188,6 +189,7 @@ def load_registry(path: Path) -> Registry:
 
     Raises:
         InvalidRegistry: naming the file, the key and what is wrong with it.
+        StorageUnavailable: when the file cannot be read just now.
     """
     version = _version(path)
     known = _loaded.get(path)
@@ -214,7 +216,11 @@ def _read_registry(path: Path) -> Registry:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Registry()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{path} cannot be read: {error.strerror}. Try again once that is mended"
+        ) from error
+    except UnicodeDecodeError as error:
         raise InvalidRegistry(f"{path} cannot be read as UTF-8 text: {error}") from None
     try:
         plain = yaml.load(text, Loader=_LOADER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from lake_assets.contracts.names import DatasetName
@@ -92,6 +93,11 @@ class Group:
     def all_parts(self) -> tuple[Part, ...]:
         """Return the parts of all tables."""
         return tuple(part for asset in COMMIT_ORDER for part in self.parts[asset])
+
+    def discard(self) -> None:
+        """Remove the parts, which no journal names."""
+        for part in self.all_parts():
+            Path(part.path).unlink(missing_ok=True)
 
     def write_journal(self) -> None:
         """Put this on disk, next to the first upload's manifest.

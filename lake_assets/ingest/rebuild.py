@@ -22,4 +22,4 @@ def end_rebuild(stores: Stores, name: DatasetName) -> None:
 
 def rebuild_is_unfinished(stores: Stores, name: DatasetName) -> bool:
     """Return whether a rebuild of ``name`` began and did not end. Asked under its lease."""
-    return stores.rebuilds.read(name) is not None
+    return stores.rebuilds.has(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import FatalError, InvalidRequest, LakeError, UnknownUpload
+from lake_assets.errors import FatalError, InvalidRequest, LakeError, LeaseLost, UnknownUpload
 from lake_assets.ingest.changes import changes_of, commit, table_of
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
@@ -172,7 +172,7 @@ def claim_pending(
 def finish(stores: Stores, prepared: Prepared) -> None:
     """Write the ledger and mark the uploads as done. All their changes must be committed."""
     if prepared.uploads:
-        commit(stores, ledger_change(stores, prepared))
+        _commit_ledger(stores, prepared)
         stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
     claimed = [item for item in prepared.uploads if item.upload.state is State.PROCESSING]
     for item in claimed:
@@ -182,6 +182,16 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         stores.staging.finish([item.upload for item in claimed])
     if prepared.rebuilt:
         end_rebuild(stores, prepared.name)
+
+
+def _commit_ledger(stores: Stores, prepared: Prepared) -> None:
+    change = ledger_change(stores, prepared)
+    try:
+        commit(stores, change)
+    except LeaseLost:  # whoever has it now writes rows of its own
+        paths = [Path(part.path) for item in change.deliveries for part in item.parts]
+        remove_unused(stores, UPLOADS.name, paths)
+        raise
 
 
 def error_report(error: Exception, message: str) -> dict[str, Any]:

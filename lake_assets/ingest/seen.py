@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake_assets.query.duckdb import connect
+from lake_assets.query.duckdb import connect, disk_errors
 
 _MEMORY_LIMIT = "512MB"
 _ASKS_OF_FILES = 2
@@ -34,7 +34,8 @@ class SeenKeys:
         self, files: Sequence[str], *, column: str, scratch: Path, where: str = "true"
     ) -> None:
         self._connection = connect(scratch=scratch, memory_limit=_MEMORY_LIMIT)
-        self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
+        with disk_errors():
+            self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
         self._unloaded = list(files)
         self._of_files = (
             f"SELECT {column} AS key, '' AS upload "
@@ -46,7 +47,14 @@ class SeenKeys:
         """Return, for each key, whether it is met for the first time, and remember them all.
 
         Of equal keys in ``keys`` the first is new. None is never new.
+
+        Raises:
+            StorageUnavailable: when there is no room to spill to.
         """
+        with disk_errors():
+            return self._add_new(keys, upload_id)
+
+    def _add_new(self, keys: Sequence[str | None], upload_id: str) -> list[bool]:
         known = self._known({key for key in keys if key is not None})
         new, is_new = [], []
         for key in keys:
@@ -85,8 +93,13 @@ class SeenKeys:
         return {key for (key,) in rows}
 
     def forget(self, upload_id: str) -> None:
-        """Take back what an upload added."""
-        self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
+        """Take back what an upload added.
+
+        Raises:
+            StorageUnavailable.
+        """
+        with disk_errors():
+            self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
 
     def close(self) -> None:
         """Free the memory and the spill files."""

@@ -97,6 +97,7 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
             run_id=request.run_id,
             on_wait=request.on_wait,
         ) as lease,
+        _known_errors(stores, lease),
     ):
         if request.rebuild or rebuild_is_unfinished(stores, name):
             yield _prepare_rebuild(stores, replace(request, rebuild=True), lease)
@@ -120,7 +121,11 @@ def _prepare(stores: Stores, request: Request, lease: Lease) -> Prepared:
     group, failures = _prepare_uploads(stores, request, uploads, lease)
     if group:
         _make_durable(stores)
-        stores.tables.leases.require(lease)
+        try:
+            stores.tables.leases.require(lease)
+        except LeaseLost:  # the other process removed what it found, but not what came after that
+            group.discard()
+            raise
         group.write_journal()
     return _prepared(stores, request, lease, group, failures, recovered)
 
@@ -170,7 +175,7 @@ def _prepare_uploads(
     contract = stores.registry().contract(request.name)
     with (
         open_state(stores, request.name, contract, is_empty=request.rebuild) as state,
-        open_engine(stores.settings.workers) as engine,
+        _engine(stores) as engine,
     ):
         group = _OpenGroup(stores, request, lease, state, engine)
         try:
@@ -182,6 +187,15 @@ def _prepare_uploads(
         except BaseException:  # interrupted: the next run begins them again
             group.release(uploads)
             raise
+
+
+def _engine(stores: Stores) -> Engine:
+    settings = stores.settings
+    return open_engine(
+        settings.workers,
+        item_timeout_s=settings.image_timeout_s,
+        pixel_limit=settings.max_image_pixels,
+    )
 
 
 class _OpenGroup:
@@ -220,7 +234,12 @@ class _OpenGroup:
             return group, tuple(self._failures)
 
     def give_up(self, error: Exception) -> tuple[FailedUpload, ...]:
-        """Set all uploads aside: their rows share files, and one could not be written."""
+        """Set all uploads aside: their rows share files, and one could not be written.
+
+        Raises:
+            LeaseLost: they are another process's by now.
+        """
+        self._stores.tables.leases.require(self._lease)
         if self._request.rebuild or not self._prepared:
             raise error
         known = _as_known(error)
@@ -277,6 +296,26 @@ def _set_aside(stores: Stores, upload: Upload, error: Exception) -> FailedUpload
         stores.staging.fail(upload, error_report(error, message))
     _log.error("upload %s of %s: %s", upload.id, upload.name, message)
     return FailedUpload(upload_id=upload.id, message=message, will_retry=will_retry)
+
+
+@contextmanager
+def _known_errors(stores: Stores, lease: Lease) -> Iterator[None]:
+    """Raise what the system says of the lake's own files as one of this package's errors.
+
+    So also where it is said between two uploads: of their folders, the journal, the ledger.
+
+    Raises:
+        LeaseLost: whatever went wrong, if another process took the dataset over: its doings are
+            why this one does not find what it knew.
+    """
+    try:
+        yield
+    except (LakeError, OSError) as error:
+        stores.tables.leases.require(lease)
+        known = _as_known(error)
+        if known is error:
+            raise
+        raise known from error
 
 
 def _as_known(error: Exception) -> Exception:

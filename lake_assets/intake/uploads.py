@@ -27,7 +27,7 @@ from typing import Any
 from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidManifest, InvalidRequest, UnknownUpload
+from lake_assets.errors import InvalidManifest, InvalidRequest, StorageUnavailable, UnknownUpload
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -44,6 +44,7 @@ from lake_assets.storage.files import (
     move_atomically,
     new_file,
     remove_tree,
+    storage_errors,
     write_atomically,
 )
 from lake_assets.storage.processes import is_dead, signature
@@ -127,12 +128,23 @@ class Staging:
     # -- arriving
 
     def open_incoming(self) -> tuple[str, Path]:
-        """Return a new upload's id and the empty folder that its files go into."""
+        """Return a new upload's id and the empty folder that its files go into.
+
+        Raises:
+            StorageUnavailable: and then nothing is left of it.
+        """
         upload_id = str(ULID())
         files_folder = self._root / State.INCOMING / upload_id / FILES_FOLDER
-        files_folder.mkdir(parents=True)
-        # Tells others that its process lives; worth nothing after a loss of power, so not synced.
-        (files_folder.parent / LEASE_FILE).write_text(sealed_json(signature()), encoding="utf-8")
+        with storage_errors(files_folder):
+            files_folder.mkdir(parents=True)
+        try:
+            # Tells others that its process lives; worth nothing after a loss of power: no sync.
+            with storage_errors(files_folder.parent):
+                text = sealed_json(signature())
+                (files_folder.parent / LEASE_FILE).write_text(text, encoding="utf-8")
+        except StorageUnavailable:
+            self.discard_incoming(upload_id)
+            raise
         return upload_id, files_folder
 
     def discard_incoming(self, upload_id: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from lake_assets.errors import QueryFailed
+from lake_assets.errors import QueryFailed, StorageUnavailable
 
 if TYPE_CHECKING:
     from lake_assets.storage.tables import IcebergTables
@@ -31,6 +32,23 @@ def connect(*, scratch: Path, memory_limit: str | None = None) -> Any:
     return connection
 
 
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise what a disk refuses DuckDB, and want of memory, as ``StorageUnavailable``.
+
+    Not a file that is missing: that is damage, and no later call will find it.
+    """
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        if any(said in str(error) for said in _MISSING):
+            raise
+        raise StorageUnavailable(
+            f"DuckDB cannot go on: {error}. Free disk space or memory, then try again"
+        ) from error
+
+
+_MISSING = ("No files found", "No such file")
 _SHOW = "show."
 _ABOUT_TABLES = (
     "information_schema.", "pg_catalog.", ".duckdb_", ".pragma_", ".sqlite_master", _SHOW
@@ -70,11 +88,13 @@ class LakeSql:
 
         Raises:
             QueryFailed: with DuckDB's message and, for an unknown table, those that exist.
+            StorageUnavailable: when a table's files cannot be read just now.
         """
         connection = self._connection or connect(scratch=self._scratch)
         try:
-            self._register(connection, self._wanted(connection, sql), prune or {})
-            return connection.sql(sql, params=parameters)
+            with disk_errors():
+                self._register(connection, self._wanted(connection, sql), prune or {})
+                return connection.sql(sql, params=parameters)
         except duckdb.Error as error:
             raise QueryFailed(self._explain(str(error)), sql=sql) from None
 

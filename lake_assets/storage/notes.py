@@ -1,7 +1,8 @@
-"""Notes about datasets: one small file each, which outlives the process that wrote it.
+"""Notes about datasets: one empty file each, which outlives the process that made it.
 
 A note is put down before something begins and taken away when it is done; one that is found tells
-of work that somebody left.
+of work that somebody left. It says nothing but its name, so it needs no draft that a process which
+dies would leave behind.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.storage.files import write_atomically
+from lake_assets.storage.files import fsync_folder, storage_errors
 
 _SUFFIX = ".note"
 
@@ -25,20 +26,28 @@ class Notes:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, name: DatasetName, text: str = "") -> None:
-        """Write a note about ``name``, in the place of any that is there."""
-        write_atomically(self._path(name), text.encode())
+    def put(self, name: DatasetName) -> None:
+        """Make a note about ``name``, if there is none; it has reached the disk.
 
-    def read(self, name: DatasetName) -> str | None:
-        """Return the note about ``name``, or None."""
-        try:
-            return self._path(name).read_text()
-        except FileNotFoundError:
-            return None
+        Raises:
+            StorageUnavailable.
+        """
+        with storage_errors(self._path(name)):
+            self._path(name).touch()
+        fsync_folder(self._folder)
+
+    def has(self, name: DatasetName) -> bool:
+        """Return whether there is a note about ``name``."""
+        return self._path(name).exists()
 
     def remove(self, name: DatasetName) -> None:
-        """Take the note about ``name`` away, if there is one."""
-        self._path(name).unlink(missing_ok=True)
+        """Take the note about ``name`` away, if there is one.
+
+        Raises:
+            StorageUnavailable.
+        """
+        with storage_errors(self._path(name)):
+            self._path(name).unlink(missing_ok=True)
 
     def names(self) -> tuple[DatasetName, ...]:
         """Return the datasets that there are notes about, sorted."""

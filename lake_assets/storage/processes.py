@@ -12,6 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lake_assets.errors import StorageUnavailable
+
+_ENDED = ("Z", "X", "x")
+"""States of a process (proc(5), field 3) that runs no more."""
+
 
 def created_by() -> str:
     """Return ``user@host`` of this process."""
@@ -47,7 +52,13 @@ def _process_started(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return _is_running_elsewhere(pid)
-    return text.rpartition(")")[2].split()[19]
+    except OSError as error:  # too many open files: it may well be alive
+        raise StorageUnavailable(
+            f"cannot see whether process {pid} runs: {error.strerror}. Try again"
+        ) from error
+    fields = text.rpartition(")")[2].split()
+    # A zombie has ended; its entry stays until its parent asks how, which may be never.
+    return None if fields[0] in _ENDED else fields[19]
 
 
 def _is_running_elsewhere(pid: int) -> str | None:

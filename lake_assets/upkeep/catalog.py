@@ -13,7 +13,8 @@ from ulid import ULID
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract
-from lake_assets.query.duckdb import LakeSql, connect
+from lake_assets.query.duckdb import LakeSql, connect, disk_errors
+from lake_assets.storage.files import storage_errors
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
 from lake_assets.storage.tables import Commit, Delivery, TableFacts
 from lake_assets.storage.tables.catalog_file import seal_catalog
@@ -49,9 +50,10 @@ def replace_catalog(stores: Stores, rows: Any) -> Commit:
     """Put ``rows`` in the place of those of the same datasets."""
     pairs = rows.select(["provider", "dataset"]).to_pylist()
     key = str(ULID())
-    with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
-        parts.write(rows)
-        delivery = Delivery(keys=(key,), parts=parts.close())
+    with storage_errors(stores.layout.tables):
+        with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
+            parts.write(rows)
+            delivery = Delivery(keys=(key,), parts=parts.close())
     done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
     seal_catalog(stores.layout.catalog_file)
     for pair in pairs:
@@ -89,10 +91,11 @@ class _Ask:
         """Return ``what`` of each dataset that has rows in ``table``."""
         if not self._tables.exists(table):
             return {}
-        found = self._sql.query(
-            f"""SELECT provider, dataset, {what} FROM {table}
-                WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
-            (self._keys,),
-            prune=self._prune,
-        ).fetchall()
+        with disk_errors():
+            found = self._sql.query(
+                f"""SELECT provider, dataset, {what} FROM {table}
+                    WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
+                (self._keys,),
+                prune=self._prune,
+            ).fetchall()
         return {DatasetName(provider, dataset): tuple(rest) for provider, dataset, *rest in found}

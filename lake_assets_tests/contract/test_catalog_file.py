@@ -29,7 +29,7 @@ def catalog(tmp_path):
     for key in ("one", "two"):
         with tables.part_writer(SPEC, stem=key) as parts:
             parts.write(pa.table({"at": [1, 2]}))
-            tables.append_once(SPEC, [Delivery(key=key, parts=parts.close())])
+            tables.append_once(SPEC, [Delivery(keys=(key,), parts=parts.close())])
     tables.close()
     return tmp_path / "catalog.db"
 

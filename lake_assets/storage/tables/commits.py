@@ -29,6 +29,7 @@ from lake_assets.errors import (
     UnknownOutcome,
 )
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
+from lake_assets.storage.tables.trouble import is_busy, table_errors
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas."""
 _TRIES = 12
-_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
@@ -173,21 +173,19 @@ def retried(attempt: Callable[[], Commit], table: str, *, looks_up: bool = False
 
     Raises:
         CommitConflict: after twelve lost races, which take about 15 s.
+        StorageUnavailable: when the disk refuses.
         UnknownOutcome.
     """
-    from sqlalchemy.exc import OperationalError
-
     lost_race = _lost_race()
     for number in range(_TRIES):
         try:
-            return attempt()
+            with table_errors():
+                return attempt()
         except lost_race as error:
             last: Exception = error
-        except OperationalError as error:
-            if not any(said in str(error.orig) for said in _BUSY):
-                raise StorageUnavailable(
-                    f"the catalog cannot be used: {error.orig}. Try again once that is mended"
-                ) from error
+        except StorageUnavailable as error:
+            if not is_busy(error):
+                raise
             last = error
         except CommitStateUnknownException as error:
             last = error

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
-from lake_assets.errors import DatasetBusy, LeaseLost
+from lake_assets.errors import DatasetBusy, LeaseLost, StorageUnavailable
 from lake_assets.storage.processes import is_dead, signature
 from lake_assets.storage.tables.model import Lease, LeaseFacts
+from lake_assets.storage.tables.trouble import table_errors
 
 _POLL_S = 0.05
 _BEATS_PER_TIMEOUT = 6
@@ -73,6 +74,7 @@ class Leases:
 
         Raises:
             DatasetBusy: when the other holder kept it for ``wait_s``.
+            StorageUnavailable: when the catalog cannot be used.
         """
         lease = self._wait_for(name, wait_s=wait_s, run_id=run_id, on_wait=on_wait)
         self._begin_beating(lease)
@@ -80,7 +82,13 @@ class Leases:
             yield lease
         finally:
             self._end_beating(lease)
-            self._release(lease)
+            try:
+                self._release(lease)
+            except StorageUnavailable as error:  # what happened in the block matters more
+                _log.warning(
+                    "%s stays taken until this process ends, or for %.0f s: %s",
+                    name, self._timeout_s, error.message,
+                )  # fmt: skip
 
     def renew(self, lease: Lease) -> None:
         """Give a held lease its next token.
@@ -88,7 +96,7 @@ class Leases:
         Raises:
             LeaseLost.
         """
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             changed = connection.execute(
                 text("UPDATE lake_leases SET token = token + 1 WHERE name = :n AND token = :t"),
                 {"n": lease.name, "t": lease.token},
@@ -103,20 +111,33 @@ class Leases:
         Raises:
             LeaseLost.
         """
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             require_lease(connection, lease)
 
     def look(self, name: str) -> LeaseFacts:
         """Return what is known of a lease; one that nobody ever held is free."""
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             return self._facts(_row(connection, name))
 
     def look_at_all(self) -> dict[str, LeaseFacts]:
         """Return what is known of every lease that was ever held, by name."""
-        with self._engine().connect() as connection:
+        with self._transaction() as connection:
             connection.execute(text(_MAKE))
             rows = connection.execute(text(f"SELECT name, {_COLUMNS} FROM lake_leases")).all()
         return {row[0]: self._facts(tuple(row[1:])) for row in rows}
+
+    def left(self) -> tuple[str, ...]:
+        """Return the names whose holder is gone and did not give the lease back.
+
+        There may be files of it that no table names.
+        """
+        facts = self.look_at_all()
+        return tuple(name for name in facts if facts[name].holder and not facts[name].is_held)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with table_errors(), self._engine().begin() as connection:
+            yield connection
 
     # -- getting and giving back
 
@@ -125,8 +146,9 @@ class Leases:
     ) -> Lease:
         deadline = time.monotonic() + wait_s
         told = False
+        watch = _Watch(self._timeout_s)
         while True:
-            lease = self._try_to_take(name, run_id)
+            lease = self._try_to_take(name, run_id, watch)
             if lease is not None:
                 return lease
             if time.monotonic() >= deadline:
@@ -138,13 +160,13 @@ class Leases:
                 told = True
             time.sleep(_POLL_S)
 
-    def _try_to_take(self, name: str, run_id: str) -> Lease | None:
-        with self._engine().begin() as connection:
+    def _try_to_take(self, name: str, run_id: str, watch: _Watch) -> Lease | None:
+        with self._transaction() as connection:
             row = _row(connection, name)
             if row is None:
                 _add_row(connection, name)
                 row = _row(connection, name)
-            if row is None or self._is_held(row):
+            if row is None or (self._is_held(row) and not watch.stands_still(row)):
                 return None
             seen, holder = int(row[0]), str(row[1])
             taken = connection.execute(
@@ -163,16 +185,11 @@ class Leases:
         return Lease(name=name, token=seen + 1, left_token=seen if holder != _FREE else None)
 
     def _release(self, lease: Lease) -> None:
-        try:
-            with self._engine().begin() as connection:
-                connection.execute(
-                    text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
-                    {"n": lease.name, "t": lease.token},
-                )
-        except DBAPIError as error:
-            # The disk is full, or the catalog's file was replaced. What was done in the block is
-            # done, or its own error is on the way; the lease ends by its timeout.
-            _log.warning("the lease of %s could not be given back: %s", lease.name, error.orig)
+        with self._transaction() as connection:
+            connection.execute(
+                text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
+                {"n": lease.name, "t": lease.token},
+            )
 
     def _facts(self, row: Sequence[Any] | None) -> LeaseFacts:
         if row is None:
@@ -222,12 +239,12 @@ class Leases:
                 leases = list(self._held.values())
             try:
                 self._beat_once(leases)
-            except OperationalError as error:  # locked for long, or gone: a commit will tell
-                _log.warning("heartbeat failed: %s", error)
+            except StorageUnavailable as error:  # locked for long, or gone: a commit will tell
+                _log.warning("heartbeat failed: %s", error.message)
 
     def _beat_once(self, leases: Sequence[Lease]) -> None:
         now = time.time()
-        with self._engine().begin() as connection:
+        with self._transaction() as connection:
             for lease in leases:
                 connection.execute(
                     text(
@@ -237,6 +254,26 @@ class Leases:
                     {"now": now, "u": lease.upload_id, "r": lease.rows_read,
                      "n": lease.name, "t": lease.token},
                 )  # fmt: skip
+
+
+class _Watch:
+    """Looks at a lease again and again, by a clock that nobody sets.
+
+    Were the time of day alone believed, a heartbeat from before the clock was set back by an hour
+    would keep a dataset for that hour.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._seen: tuple[Any, Any] | None = None
+        self._since = 0.0
+
+    def stands_still(self, row: Sequence[Any]) -> bool:
+        """Return whether the row's heart has not beaten while it was watched for the timeout."""
+        seen, now = (row[0], row[2]), time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since >= self._timeout_s
 
 
 def require_lease(connection: Connection, lease: Lease) -> None:

@@ -41,6 +41,7 @@ from lake_assets.storage.tables.model import (
     partition_field_name,
 )
 from lake_assets.storage.tables.plans import Plans, TablePlan, facts_of, has_delete_files, plan_of
+from lake_assets.storage.tables.trouble import table_errors
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
@@ -93,7 +94,8 @@ class IcebergTables:
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
-            return LakeCatalog(self._warehouse, self._catalog_file)
+            with table_errors():
+                return LakeCatalog(self._warehouse, self._catalog_file)
 
     @cached_property
     def leases(self) -> Leases:
@@ -209,7 +211,8 @@ class IcebergTables:
         scan = self._require(table).scan(
             row_filter=equal(where or {}), selected_fields=columns, limit=limit
         )
-        rows = scan.to_arrow()
+        with table_errors():
+            rows = scan.to_arrow()
         return rows.cast(plain_schema(rows.schema))
 
     # -- writing
@@ -306,7 +309,8 @@ class IcebergTables:
         if self._plans.pointer(table) is None:  # 0.1 ms, where PyIceberg takes 5 to say so
             return None
         try:
-            return self._catalog.load_table(table)
+            with table_errors():
+                return self._catalog.load_table(table)
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
 

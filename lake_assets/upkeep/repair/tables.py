@@ -278,7 +278,7 @@ def plan_rebuilds(bench: Bench, findings: Iterable[Finding]) -> None:
             Step(
                 action=Action.REBUILD, path=bench.look.below(bench.stores.layout.staging / "done"),
                 what=f"have {name} rebuilt from its uploads by `lake process start`: {why}",
-                do=functools.partial(bench.stores.rebuilds.put, name, "[]"),
+                do=functools.partial(bench.stores.rebuilds.put, name),
             )
         )  # fmt: skip
 

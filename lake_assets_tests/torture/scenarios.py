@@ -1,0 +1,206 @@
+"""What a lake is doing while it is tortured: small deliveries of each kind, made from a seed.
+
+A scenario is prepared once; each case works on a copy of that lake at the same place, because
+Iceberg writes absolute paths.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.errors import UploadsFailed
+from lake_assets.intake.uploads import State
+from lake_assets.lake import Lake
+
+PHOTOS, TICKS, SLIPS = (DatasetName("shop", name) for name in ("photos", "ticks", "slips"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One kind of work."""
+
+    prepare: Callable[[Lake, Path], None]
+    """Bring a new lake to where the work begins; the folder is for deliveries."""
+    act: Callable[[Lake, Path], None]
+    """The work itself."""
+    heal: Callable[[Lake, Path], None]
+    """What a person, or the sensor, does after it went wrong."""
+    again: tuple[tuple[DatasetName, str], ...]
+    """Deliveries to hand over a second time; they must bring nothing new."""
+    small_bytes: int | None = None
+    """Stands in for ``parts.SMALL_BYTES``, so that small uploads write parts of their own."""
+
+
+# -- deliveries
+
+
+def write_photos(folder: Path, *, seed: int, count: int) -> Path:
+    """Write JPEG files, one of them a copy of another and one cut off."""
+    chance = random.Random(f"photos {seed}")
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"{seed}-{number}.jpg").write_bytes(_jpeg(chance))
+    first = (folder / f"{seed}-0.jpg").read_bytes()
+    (folder / "copy.jpg").write_bytes(first)
+    (folder / "broken.jpg").write_bytes(first[: len(first) // 2])
+    return folder
+
+
+def write_ticks(path: Path, *, seed: int, rows: int) -> Path:
+    """Write a CSV of three days with one row that has a field too many."""
+    chance = random.Random(f"ticks {seed}")
+    lines = ["at,symbol,price"]
+    for number in range(rows):
+        day, price = 1 + number % 3, chance.uniform(1, 100)
+        lines.append(f"2024-03-0{day}T12:00:{number % 60:02d}Z,s{number % 7},{price:.4f}")
+    lines.insert(rows // 2, "2024-03-01T12:00:00Z,s0,1.5,too,many")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_slips(folder: Path, *, seed: int, count: int) -> Path:
+    """Write JSON Lines whose rows name images next to them; one image is missing."""
+    chance = random.Random(f"slips {seed}")
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        name = f"images/{seed}-{number}.jpg"
+        (folder / name).write_bytes(_jpeg(chance))
+        rows.append({"image": name, "text": f"slip {seed} {number}", "total": chance.random()})
+    rows.append({"image": "images/missing.jpg", "text": "nothing", "total": 0.0})
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
+
+
+def _jpeg(chance: random.Random) -> bytes:
+    picture = Image.frombytes("RGB", (8, 8), chance.randbytes(192)).resize((96, 64))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=70)
+    return buffer.getvalue()
+
+
+def deliver(lake: Lake, source: Path, name: DatasetName) -> str:
+    """Stage a delivery and return its upload's id."""
+    upload = lake.upload_raw_data(
+        source, provider=name.provider, dataset=name.dataset, create_provider=True
+    )
+    return upload.id
+
+
+# -- work
+
+
+def ingest(lake: Lake, folder: Path) -> None:
+    """Ingest what is pending."""
+    lake.ingest_pending()
+
+
+def _ingest_some_fail(lake: Lake, folder: Path) -> None:
+    try:
+        lake.ingest_pending()
+    except UploadsFailed as error:
+        assert "broken" in error.message or "parquet" in error.message.lower(), error.message
+
+
+def _rebuild(lake: Lake, folder: Path) -> None:
+    lake.rebuild(SLIPS)
+
+
+def _stage(lake: Lake, folder: Path) -> None:
+    deliver(lake, folder / "slips", SLIPS)
+
+
+def _stage_and_ingest(lake: Lake, folder: Path) -> None:
+    """Deliver again unless the upload got through, as a person would after an error."""
+    for upload in (lake.stores.layout.staging / State.INCOMING).iterdir():
+        os.utime(upload, (0, 0))  # a minute later, so that one without a signature is old
+    lake.stores.staging.sweep_incoming()
+    if not lake.uploads(State.PENDING, State.PROCESSING, State.DONE):
+        _stage(lake, folder)
+    lake.ingest_pending()
+
+
+# -- what there is at the beginning
+
+
+def _with_photos(lake: Lake, folder: Path) -> None:
+    deliver(lake, write_photos(folder / "photos", seed=1, count=3), PHOTOS)
+
+
+def _with_ticks(lake: Lake, folder: Path) -> None:
+    _promise(lake, TICKS, DatasetContract(partition_by=("day(at)",)))
+    deliver(lake, write_ticks(folder / "ticks.csv", seed=1, rows=60), TICKS)
+
+
+def _with_slips(lake: Lake, folder: Path) -> None:
+    # The dataset exists, and half of what comes is known to it.
+    deliver(lake, write_slips(folder / "before", seed=1, count=2), SLIPS)
+    lake.ingest_pending()
+    slips = write_slips(folder / "slips", seed=2, count=2)
+    with (slips / "rows.jsonl").open("a") as rows:
+        rows.write((folder / "before" / "rows.jsonl").read_text())
+    for image in (folder / "before" / "images").iterdir():
+        (slips / "images" / image.name).write_bytes(image.read_bytes())
+    deliver(lake, slips, SLIPS)
+
+
+def _with_done(lake: Lake, folder: Path) -> None:
+    _with_slips(lake, folder)
+    lake.ingest_pending()
+
+
+def _with_a_broken_one(lake: Lake, folder: Path) -> None:
+    _with_ticks(lake, folder)
+    broken = folder / "broken.csv"
+    broken.write_text("at,symbol,price\n2024-03-01T00:00:00Z,s0,1\n")
+    upload = deliver(lake, broken, TICKS)
+    # Damaged after it was staged: staging refuses what it can see to be broken.
+    (staged,) = (lake.stores.layout.staging / State.PENDING / upload / "files").iterdir()
+    staged.unlink()
+    deliver(lake, write_ticks(folder / "more.csv", seed=2, rows=30), TICKS)
+
+
+def _with_sources(lake: Lake, folder: Path) -> None:
+    write_slips(folder / "slips", seed=2, count=2)
+
+
+def _promise(lake: Lake, name: DatasetName, contract: DatasetContract) -> None:
+    update_registry(
+        lake.stores.layout.registry_file,
+        lambda registry: registry.with_provider(name.provider).with_dataset(name, contract),
+    )
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "images": Scenario(prepare=_with_photos, act=ingest, heal=ingest, again=((PHOTOS, "photos"),)),
+    "rows": Scenario(prepare=_with_ticks, act=ingest, heal=ingest, again=((TICKS, "ticks.csv"),)),
+    "rows in parts of their own": Scenario(
+        prepare=_with_ticks, act=ingest, heal=ingest, again=((TICKS, "ticks.csv"),), small_bytes=0
+    ),
+    "images with rows": Scenario(
+        prepare=_with_slips, act=ingest, heal=ingest, again=((SLIPS, "slips"),)
+    ),
+    "rebuild": Scenario(
+        prepare=_with_done, act=_rebuild, heal=ingest, again=((SLIPS, "slips"), (SLIPS, "before"))
+    ),
+    "one of three fails": Scenario(
+        prepare=_with_a_broken_one,
+        act=_ingest_some_fail,
+        heal=_ingest_some_fail,
+        again=((TICKS, "ticks.csv"), (TICKS, "more.csv")),
+    ),
+    "staging": Scenario(
+        prepare=_with_sources, act=_stage, heal=_stage_and_ingest, again=((SLIPS, "slips"),)
+    ),
+}

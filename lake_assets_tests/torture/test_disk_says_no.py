@@ -1,0 +1,60 @@
+"""A disk that is full or read-only, and limits of the process, from any step on.
+
+The process ends with an error that says so, nothing of what was delivered is lost or set aside as
+broken, and once the limit is gone the next process makes the lake what it would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lake_assets_tests.torture.disks import lift, small_disk
+from lake_assets_tests.torture.server import Ended, Server
+from lake_assets_tests.torture.walk import Place, Quiet, sample
+
+_SAMPLED = 3
+_SCENARIOS = ("images", "rows in parts of their own", "images with rows", "rebuild", "staging")
+_NEEDS_DISK = ("fill", "read_only")
+_STRIKES = (*_NEEDS_DISK, "few_files", "short_files")
+
+
+@pytest.fixture(params=_SCENARIOS)
+def place(
+    request: pytest.FixtureRequest, server: Server, tmp_path: Path
+) -> Iterator[tuple[Place, Quiet]]:
+    with small_disk(tmp_path / "disk") as disk:
+        made = Place.make(server, request.param, tmp_path / "place", home=disk / "lake")
+        yield made, made.quiet()
+
+
+def test_no_from_any_point_on(place: tuple[Place, Quiet]):
+    made, quiet = place
+    disk = made.home.parent
+    wrong: dict[str, Any] = {}
+    for strike in _STRIKES:
+        what = f"{made.scenario}, {strike}"
+        for at in sample(_SAMPLED, len(quiet.labels), what=what):
+            lift(disk)
+            made.begin()
+            told = {"disk": str(disk)} if strike in _NEEDS_DISK else {}
+            ended = made.act(at=at, strike=strike, **told)
+            lift(disk)
+            trouble = _unclear(ended) or quiet.differences(made.heal_and_look())
+            if trouble:
+                wrong[f"{strike} at {at} {quiet.labels[at]}"] = trouble
+    assert wrong == {}
+
+
+def _unclear(ended: Ended) -> str:
+    """Return what is wrong with how a process ended that met a limit; empty: nothing is."""
+    if ended.struck is None:
+        return f"was not struck: {ended.code} {ended.error}"
+    if ended.error is None:
+        return ""  # nothing was written after that point, or it could be done without
+    if not ended.is_known or not ended.is_retryable:
+        return f"{ended.error}\n{ended.trace}"
+    return ""

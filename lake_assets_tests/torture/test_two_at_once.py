@@ -1,0 +1,56 @@
+"""Many processes over one catalog, while uploads go on arriving: nothing lost, nothing twice.
+
+They share the tables of all datasets (images, quarantine, ledger, catalog), so they race for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lake_assets_tests.torture.server import Ended, Server, Task
+
+_DEADLINE_S = 240
+_UPLOADS_PER_DATASET = 4
+
+
+@pytest.mark.parametrize("how_many", [2, 4, 8])
+def test_nothing_is_lost_and_nothing_comes_twice(how_many: int, server: Server, tmp_path: Path):
+    home = str(tmp_path / "lake")
+    arguments = {"home": home, "folder": str(tmp_path / "deliveries")}
+    server.run("open_for_many", **arguments).require()
+    arriving = server.start(
+        Task(name="stage_one_by_one", arguments=arguments | {"each": _UPLOADS_PER_DATASET})
+    )
+    workers = [
+        server.start(Task(name="ingest_until_all_is_done", arguments={"home": home}))
+        for _ in range(how_many)
+    ]
+    wanted = server.join(arriving, timeout_s=_DEADLINE_S).require()
+    done: list[Ended] = [server.join(pid, timeout_s=_DEADLINE_S) for pid in workers]
+    seen: Counter[str] = sum((ended.require() for ended in done), Counter())
+    print(f"{how_many} processes: {dict(seen)}")  # noqa: T201
+    found = server.run("count", home=home).require()
+    assert found == wanted | {"leftovers": [], "failed checks": []}
+    assert seen["busy"] > 0
+    if how_many > 2:
+        assert seen["lost races"] > 0, "the processes did not meet: this proves nothing"
+
+
+def test_lost_races_are_tried_again_until_they_are_won(server: Server, tmp_path: Path):
+    """Eight writers of one table: each commit that loses comes back and gets in."""
+    home = str(tmp_path / "lake")
+    server.run("open_for_many", home=home, folder=str(tmp_path)).require()
+    pids = [
+        server.start(Task(name="append_often", arguments={"home": home, "who": n, "times": 5}))
+        for n in range(8)
+    ]
+    races: list[Any] = [server.join(pid, timeout_s=_DEADLINE_S).require() for pid in pids]
+    print(f"lost races per writer: {races}")  # noqa: T201
+    assert sum(races) > 0
+    assert server.run("rows_of_race", home=home).require() == {
+        f"{who}-{number}": 1 for who in range(8) for number in range(5)
+    }
