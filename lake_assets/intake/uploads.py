@@ -48,7 +48,7 @@ from lake_assets.storage.files import (
     write_atomically,
 )
 from lake_assets.storage.processes import is_dead, signature
-from lake_assets.storage.sealed_json import sealed_json
+from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
@@ -321,6 +321,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    plain.pop(SEAL_KEY, None)
     return plain
 
 
