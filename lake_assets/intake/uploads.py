@@ -11,6 +11,7 @@ that want the same step one gets it; nobody sees half a delivery, because only w
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ from lake_assets.intake.manifest import (
 )
 from lake_assets.intake.model import StagedFile
 from lake_assets.storage.files import fsync_folder, move_atomically, remove_tree, write_atomically
-from lake_assets.storage.sealed_json import sealed_json, without_seal
+from lake_assets.storage.sealed_json import sealed_json
 
 ERROR_FILE = "error.json"
 LEASE_FILE = "lease.json"
@@ -292,9 +293,10 @@ def _is_left_alone(folder: Path) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return without_seal(path.read_text(encoding="utf-8"))
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return plain
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -33,17 +33,6 @@ def sealed_json(plain: Mapping[str, Any]) -> str:
     return _text({**plain, SEAL_KEY: digest})
 
 
-def without_seal(text: str) -> dict[str, Any]:
-    """Return what a sealed or unsealed document says; its seal is not compared.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    plain: dict[str, Any] = json.loads(text)
-    plain.pop(SEAL_KEY, None)
-    return plain
-
-
 def seal_state(content: bytes) -> SealState:
     """Return whether a document is as it was written."""
     try:
