@@ -1,11 +1,12 @@
 """Plans: what is kept of a table's state answers as PyIceberg does, or not at all."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyiceberg.table import StaticTable
+from pyiceberg.table import DataScan, StaticTable
 
 from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
@@ -204,3 +205,64 @@ def test_a_limit_is_one_on_rows(place):
     assert tables.read("lake.things", limit=150).num_rows == 150
     assert tables.read("lake.things", limit=1_000).num_rows == 200
     assert tables.read("lake.things", where={"provider": "x"}, limit=5).num_rows == 0
+
+
+def whole(place):
+    """The plan that a process makes that has none to begin with."""
+    tables = IcebergTables(place.folder / "tables", place.catalog)
+    plan = tables.plan("lake.things")
+    tables.close()
+    return plan
+
+
+def as_set(plan):
+    return plan.metadata_location, plan.facts, plan.schema, frozenset(map(str, plan.files))
+
+
+def test_a_plan_that_grew_is_the_one_that_is_made_anew(place):
+    tables = place.opened()
+    for number in range(4):
+        spec = (
+            SHARED
+            if number < 2
+            else TableSpec(
+                name=SHARED.name, schema=SHARED.schema.append(pa.field(f"n{number}", pa.int64()))
+            )
+        )
+        append(tables, spec, f"u{number}", things("pq"[number % 2], number))
+        append(place.opened(), spec, f"v{number}", [])  # a commit without files
+        assert as_set(tables.plan("lake.things")) == as_set(whole(place))
+        assert as_set(place.opened().plan("lake.things")) == as_set(whole(place))
+
+
+def test_a_plan_grows_by_the_manifests_that_came(place, monkeypatch):
+    tables = place.opened()
+    append(tables, SHARED, "u1", things("p", 1))
+    tables.plan("lake.things")
+    append(tables, SHARED, "u2", things("q", 2))
+    monkeypatch.setattr(DataScan, "plan_files", lambda self: pytest.fail("planned as a whole"))
+    assert len(tables.plan("lake.things").files) == 2
+
+
+def test_where_rows_were_replaced_a_plan_is_made_anew(place):
+    tables = place.opened()
+    for provider in ("p", "q"):
+        append(tables, SHARED, provider, things(provider, 1, 2))
+    tables.plan("lake.things")
+    with tables.part_writer(SHARED, stem="new") as parts:
+        parts.write(pa.Table.from_pylist(things("p", 3), schema=SHARED.schema))
+        new = Delivery(key="new", parts=parts.close())
+    tables.replace(SHARED, [new], where=[{"provider": "p"}])
+    append(tables, SHARED, "r", things("r", 4))
+    assert as_set(tables.plan("lake.things")) == as_set(whole(place))
+    assert sorted(tables.read("lake.things")["a"].to_pylist()) == [1, 2, 3, 4]
+
+
+def test_a_plan_that_does_not_add_up_is_not_grown(place):
+    tables = place.opened()
+    append(tables, SHARED, "u1", things("p", 1))
+    plan = tables.plan("lake.things")
+    damaged = replace(plan, files=(), metadata_location="elsewhere")  # counts no longer fit
+    tables._plans.keep(damaged)
+    append(tables, SHARED, "u2", things("p", 2))
+    assert as_set(tables.plan("lake.things")) == as_set(whole(place))

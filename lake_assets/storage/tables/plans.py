@@ -96,20 +96,57 @@ def has_delete_files(table: Any) -> bool:
     return int(_totals(table).get("total-delete-files", 0)) > 0
 
 
-def plan_of(name: str, table: Any) -> TablePlan:
-    """Return the plan of a PyIceberg ``Table`` that has no delete files. Reads its manifests."""
+def plan_of(name: str, table: Any, before: TablePlan | None = None) -> TablePlan:
+    """Return the plan of a PyIceberg ``Table`` that has no delete files.
+
+    Reads all of its manifests; given a plan of an earlier state, only those that came since, where
+    rows were only appended. Each upload brings a manifest, so the others take ever longer.
+    """
+    facts = facts_of(name, table)
+    added = _added_since(table, before) if before else None
+    if before and added is not None:
+        files = (*before.files, *(_planned(table, file) for file in added))
+        # The table counts its files and rows itself: a plan that differs would be wrong.
+        if (len(files), sum(file.rows for file in files)) == (facts.file_count, facts.rows):
+            return _whole_plan(table, facts, files)
+    tasks = table.scan().plan_files()
+    return _whole_plan(table, facts, tuple(_planned(table, task.file) for task in tasks))
+
+
+def _whole_plan(table: Any, facts: TableFacts, files: tuple[PlannedFile, ...]) -> TablePlan:
     return TablePlan(
         metadata_location=table.metadata_location,
-        facts=facts_of(name, table),
+        facts=facts,
         schema=plain_schema(table.schema().as_arrow()),
-        files=tuple(
-            PlannedFile(
-                path=task.file.file_path.removeprefix("file://"),
-                rows=task.file.record_count,
-                bounds=_bounds(table, task.file),
-            )
-            for task in table.scan().plan_files()
-        ),
+        files=files,
+    )
+
+
+def _added_since(table: Any, before: TablePlan) -> list[Any] | None:
+    """Return the data files that were appended since; None: something else happened too."""
+    snapshot, since = table.current_snapshot(), set()
+    while snapshot is not None and snapshot.snapshot_id != before.facts.snapshot_id:
+        if snapshot.summary is None or snapshot.summary.operation.value != "append":
+            return None
+        since.add(snapshot.snapshot_id)
+        parent = snapshot.parent_snapshot_id
+        snapshot = None if parent is None else table.metadata.snapshot_by_id(parent)
+    if snapshot is None:
+        return None
+    return [
+        entry.data_file
+        for manifest in table.current_snapshot().manifests(table.io)
+        if manifest.added_snapshot_id in since
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+        if entry.snapshot_id in since
+    ]
+
+
+def _planned(table: Any, file: Any) -> PlannedFile:
+    return PlannedFile(
+        path=file.file_path.removeprefix("file://"),
+        rows=file.record_count,
+        bounds=_bounds(table, file),
     )
 
 
@@ -170,15 +207,26 @@ class Plans:
         if pointer is None:
             return None
         plan = self._remembered.get(table)
+        if plan is not None and plan.metadata_location == pointer:
+            return plan
+        plan = self._load(self._path(table, pointer))
         if plan is None or plan.metadata_location != pointer:
-            plan = self._load(table, pointer)
-            self._remember(table, plan)
+            return None
+        self._remember(plan)
         return plan
+
+    def before(self, table: str) -> TablePlan | None:
+        """Return a plan of some earlier state of the table, if one was kept."""
+        remembered = self._remembered.get(table)
+        if remembered is not None or self._folder is None:
+            return remembered
+        loaded = (self._load(path) for path in (self._folder / table).glob("*.plan"))
+        return next((plan for plan in loaded if plan and plan.facts.name == table), None)
 
     def keep(self, plan: TablePlan) -> None:
         """Keep a plan, in the place of those of the table's earlier states."""
         table = plan.facts.name
-        self._remember(table, plan)
+        self._remember(plan)
         path = self._path(table, plan.metadata_location)
         if path is None:
             return
@@ -194,24 +242,18 @@ class Plans:
         except OSError as error:  # a full or read-only disk keeps nobody from reading the table
             _log.debug("the plan of %s is not kept: %s", table, error)
 
-    def _remember(self, table: str, plan: TablePlan | None) -> None:
-        self._remembered.pop(table, None)
-        if plan is not None:
-            while len(self._remembered) >= _REMEMBERED:
-                self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[table] = plan
+    def _remember(self, plan: TablePlan) -> None:
+        self._remembered.pop(plan.facts.name, None)
+        while len(self._remembered) >= _REMEMBERED:
+            self._remembered.pop(next(iter(self._remembered)))
+        self._remembered[plan.facts.name] = plan
 
-    def _load(self, table: str, pointer: str) -> TablePlan | None:
-        path = self._path(table, pointer)
-        if path is None:
-            return None
+    def _load(self, path: Path | None) -> TablePlan | None:
         try:
-            plain = _unsealed(path.read_bytes())
+            plain = _unsealed(path.read_bytes()) if path else None
         except OSError:
             return None
-        if plain is None or plain["metadata_location"] != pointer:
-            return None
-        return _parsed(plain)
+        return None if plain is None else _parsed(plain)
 
     def _path(self, table: str, metadata_location: str) -> Path | None:
         # The file's name has a UUID in it, so it names one state of one table.

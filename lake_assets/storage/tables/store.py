@@ -131,7 +131,7 @@ class IcebergTables:
             found = self._require(table)
             if has_delete_files(found):
                 return None
-            plan = plan_of(table, found)
+            plan = plan_of(table, found, self._plans.before(table))
             self._plans.keep(plan)
         return plan
 
