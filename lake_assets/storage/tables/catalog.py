@@ -39,6 +39,7 @@ class LakeCatalog(SqlCatalog):
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         event.listen(self.engine, "commit", self._require_fence)
+        event.listen(self.engine.pool, "checkin", _roll_back)
 
     @contextmanager
     def fenced(self, lease: Lease | None) -> Iterator[None]:
@@ -67,6 +68,17 @@ class LakeCatalog(SqlCatalog):
         # Parts, manifests and metadata at once, before the pointer names them: PyIceberg syncs
         # none of its files, and one call (1 ms) costs less than one per file.
         sync_file_system(self._warehouse)
+
+
+def _roll_back(connection: Any, record: object) -> None:
+    """End what a refused commit left open, before the connection is used again.
+
+    SQLAlchemy 2.0 does not: where a commit fails, by a listener or by SQLite itself, it takes the
+    transaction for over and gives the connection back as it is. The next commit on it, be it that
+    of a heartbeat, would then also commit what was refused.
+    """
+    if connection is not None and connection.in_transaction:
+        connection.rollback()
 
 
 def _same(snapshot: Snapshot, memo: dict[int, Any]) -> Snapshot:
