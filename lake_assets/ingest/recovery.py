@@ -188,6 +188,8 @@ def _commit_ledger(stores: Stores, prepared: Prepared) -> None:
     change = ledger_change(stores, prepared)
     try:
         commit(stores, change)
+        # A ledger that has these rows already is no change, so nothing was asked of the lease.
+        stores.tables.leases.require(prepared.lease)
     except LeaseLost:  # whoever has it now writes rows of its own
         paths = [Path(part.path) for item in change.deliveries for part in item.parts]
         remove_unused(stores, UPLOADS.name, paths)

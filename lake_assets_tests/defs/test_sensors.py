@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pyarrow as pa
-from lake_assets.intake.leases import signature
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.intake.uploads import State
+from lake_assets.storage.processes import signature
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,

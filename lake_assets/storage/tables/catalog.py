@@ -23,7 +23,6 @@ from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEnt
 from pyiceberg.table.sorting import SortOrder
 from sqlalchemy import URL, Connection, event
 
-from lake_assets.errors import LeaseLost
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.file_io import FILE_IO
 from lake_assets.storage.tables.leases import require_lease
@@ -51,6 +50,7 @@ class LakeCatalog(SqlCatalog):
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         event.listen(self.engine, "commit", self._require_fence)
+        event.listen(self.engine.pool, "checkin", _roll_back)
 
     @contextmanager
     def fenced(self, lease: Lease | None) -> Iterator[None]:
@@ -92,13 +92,7 @@ class LakeCatalog(SqlCatalog):
         lease = self._fence.get()
         if lease is None:
             return
-        try:
-            require_lease(connection, lease)
-        except LeaseLost:
-            # SQLAlchemy takes a commit that an event stops for done: it would hand the connection,
-            # with the change still open, to whoever commits next.
-            connection.connection.rollback()
-            raise
+        require_lease(connection, lease)
 
     def _write_metadata(  # type: ignore[override]  # a static method there
         self, metadata: TableMetadata, io: FileIO, metadata_path: str
@@ -107,6 +101,17 @@ class LakeCatalog(SqlCatalog):
         # Parts, manifests and metadata at once, before the pointer names them: PyIceberg syncs
         # none of its files, and one call (1 ms) costs less than one per file.
         sync_file_system(self._warehouse)
+
+
+def _roll_back(connection: Any, record: object) -> None:
+    """End what a refused commit left open, before the connection is used again.
+
+    SQLAlchemy 2.0 does not: where a commit fails, by a listener or by SQLite itself, it takes the
+    transaction for over and gives the connection back as it is. The next commit on it, be it that
+    of a heartbeat, would then also commit what was refused.
+    """
+    if connection is not None and connection.in_transaction:
+        connection.rollback()
 
 
 def _same(value: Any, memo: dict[int, Any]) -> Any:
