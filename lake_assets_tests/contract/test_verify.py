@@ -231,7 +231,7 @@ def test_a_table_that_lies_elsewhere_is_damage(lake, tmp_path):
 
 def test_work_that_a_dead_process_left_is_told(lake):
     with Lake.open(lake.home) as opened:
-        opened.stores.rebuilds.put(PHOTOS, "[]")
+        opened.stores.rebuilds.put(PHOTOS)
         opened.stores.stale.put(PHOTOS)
     report = lake.verify()
     assert {str(item.kind) for item in report.findings} == {"unfinished", "stale_catalog"}

@@ -162,7 +162,11 @@ def leftovers(home: Path) -> list[str]:
     """
     found = [*(home / "staging" / State.PROCESSING).iterdir()]
     found += (home / "staging").rglob(".draft-*")
-    found += [path for path in (home / "tmp").rglob("*") if path.is_file()]
+    found += [
+        path
+        for path in (home / "tmp").rglob("*")
+        if path.is_file() and "plans" not in path.parts  # which are kept for the next command
+    ]
     found += [path for path in orphan_parts(home) if "partitions" not in path.parts]
     return sorted(str(path.relative_to(home)) for path in found)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
@@ -74,30 +76,40 @@ def settings_hashes(look: Look) -> dict[str, str]:
 
 
 def look_at_counts(look: Look) -> Iterator[Seen]:
-    """Compare the ledger with the tables, dataset by dataset."""
-    for name in _datasets(look):
-        if look.broken_tables & {name.table, "lake.images", "lake.quarantine", "lake.uploads"}:
-            continue  # told already, and their rows cannot be counted
-        yield Tally(files=0)
+    """Compare the ledger with the tables, for all datasets at once."""
+    shared = {"lake.images", "lake.quarantine", "lake.uploads"}
+    # What is broken is told already, and its rows cannot be counted.
+    names = [name for name in _datasets(look) if not look.broken_tables & {name.table, *shared}]
+    if not names:
+        return
+    for name, messages in _wrong_counts(look, names).items():
         severity = _severity(look, name)
-        for message in _wrong_counts(look, name):
+        for message in messages:
             yield Finding(
                 kind=Kind.COUNTS, severity=severity, about=str(name), message=message,
                 path=f"{look.below(look.stores.tables.data_folder(name.table).parent)}/",
             )  # fmt: skip
 
 
-def _wrong_counts(look: Look, name: DatasetName) -> Iterator[str]:
+def _wrong_counts(look: Look, names: Sequence[DatasetName]) -> dict[DatasetName, list[str]]:
+    """Return what of each dataset does not agree; datasets that do are left out."""
+    wrong: dict[DatasetName, list[str]] = defaultdict(list)
     try:
         for rule in _COUNTS:
-            result = rule(look.stores, [name])[name]
-            if not result.passed:
-                yield result.summary
-        unknown = images_without_facts(look.stores, name)
-        if unknown:
-            yield f"{len(unknown)} images of its rows are not in lake.images: {unknown[0]}…"
+            for name, result in rule(look.stores, names).items():
+                if not result.passed:
+                    wrong[name].append(result.summary)
+        for name in names:
+            unknown = images_without_facts(look.stores, name)
+            if unknown:
+                text = f"{len(unknown)} images of its rows are not in lake.images: {unknown[0]}…"
+                wrong[name].append(text)
     except (LakeError, OSError, ValueError) as error:
-        yield f"its tables cannot be read: {error}"
+        if len(names) == 1:
+            return {names[0]: [f"its tables cannot be read: {error}"]}
+        # One of them spoils the question to all: ask each by itself.
+        return {key: told for name in names for key, told in _wrong_counts(look, [name]).items()}
+    return wrong
 
 
 def _severity(look: Look, name: DatasetName) -> Severity:
@@ -108,10 +120,13 @@ def _severity(look: Look, name: DatasetName) -> Severity:
 
 
 def _datasets(look: Look) -> list[DatasetName]:
-    found = set()
+    """Return those that have a table, or should have one: a table may be gone as a whole."""
+    found: set[DatasetName] = set()
+    if not look.pointers:  # nothing was ingested yet, or the catalog is lost
+        return []
+    with suppress(LakeError):  # a broken registry is a finding of its own
+        found.update(look.stores.registry().dataset_names())
     for table in look.pointers:
-        try:
+        with suppress(InvalidName):  # lake.images and its like
             found.add(DatasetName.parse(table))
-        except InvalidName:
-            continue  # lake.images and its like
     return sorted(found)

@@ -18,6 +18,7 @@ from lake_assets.ingest import abandoned
 from lake_assets.intake.uploads import State
 from lake_assets.storage.files import write_atomically
 from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
+from lake_assets.storage.tables.catalog_file import read_catalog
 from lake_assets.stores import Stores
 from lake_assets.upkeep.verify.blobs import look_at_images, look_at_thumbnails
 from lake_assets.upkeep.verify.house import look_at_counts, look_at_settings, settings_hashes
@@ -203,6 +204,8 @@ def _is_doubtful(finding: Finding) -> bool:
 
 def _busy_since(stores: Stores) -> float | None:
     """Return since when the oldest upload that a living process works on has been claimed."""
+    if read_catalog(stores.layout.catalog_file).damage:
+        return None  # the leases lie in it; nobody can commit
     dead = {upload.id for upload in abandoned(stores)}
     since = []
     for upload in stores.staging.uploads(State.PROCESSING):

@@ -20,6 +20,7 @@ from lake_assets.intake.manifest import (
 from lake_assets.intake.model import StagedFile
 from lake_assets.intake.uploads import ERROR_FILE, LEASE_FILE, State
 from lake_assets.storage.sealed_json import SealState, seal_state
+from lake_assets.storage.tables.catalog_file import read_catalog
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
 from lake_assets.upkeep.verify.model import (
     Finding,
@@ -132,7 +133,9 @@ def _staged(look: Look, upload_id: str, found: FoundFile, file: StagedFile) -> S
 def look_at_unfinished(look: Look) -> Iterator[Seen]:
     """Find what processes that ended left half done."""
     stores = look.stores
-    for upload in abandoned(stores):
+    # The leases lie in the catalog: while that is damaged nobody knows who is alive.
+    is_known = not read_catalog(stores.layout.catalog_file).damage
+    for upload in abandoned(stores) if is_known else ():
         yield _unfinished(
             look, upload.folder, upload.id,
             "its process ended; the next `lake process start` finishes it",
