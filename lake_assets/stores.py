@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lake_assets.contracts.registry import Registry, load_registry
-from lake_assets.intake.uploads import Staging
+from lake_assets.intake.uploads import Staging, State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import LakeSettings
 from lake_assets.storage.files import storage_errors
@@ -32,6 +32,16 @@ class Stores:
     def registry(self) -> Registry:
         """Return the registry as it is now; people edit it while the lake runs."""
         return load_registry(self.layout.registry_file)
+
+    def abandoned(self) -> tuple[Upload, ...]:
+        """Return claimed uploads that no living process works on, as far as can be told here."""
+        claimed = list(self.staging.uploads(State.PROCESSING))
+        leases = self.tables.leases.look_at_all() if claimed else {}
+        return tuple(
+            upload
+            for upload in claimed
+            if str(upload.name) not in leases or not leases[str(upload.name)].is_held
+        )
 
 
 def open_stores(settings: LakeSettings) -> Stores:

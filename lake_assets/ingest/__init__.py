@@ -21,7 +21,7 @@ from lake_assets.ingest.model import (
     failed_uploads,
     raise_failures,
 )
-from lake_assets.ingest.recovery import abandoned, finish
+from lake_assets.ingest.recovery import finish
 from lake_assets.ingest.session import Request, ingest, prepared_dataset
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Prepared",
     "Request",
     "TableChange",
-    "abandoned",
     "commit",
     "failed_uploads",
     "finish",

@@ -10,13 +10,11 @@ from typing import Any, Literal
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
-from lake_assets.intake.uploads import Upload
+from lake_assets.intake.uploads import JOURNAL_FILE, OUTCOME_FILE, Upload
 from lake_assets.storage.files import storage_errors, write_atomically
 from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
 from lake_assets.storage.tables import Commit, Delivery, Lease, Part, TableSpec
 
-JOURNAL_FILE = "prepared.json"
-OUTCOME_FILE = "outcome.json"
 Asset = Literal["images", "raw", "quarantine"]
 COMMIT_ORDER: tuple[Asset, ...] = ("images", "raw", "quarantine")
 """Images first: a row in a dataset's table never names an image that ``lake.images`` lacks."""

@@ -35,17 +35,6 @@ from lake_assets.stores import Stores
 _log = logging.getLogger(__name__)
 
 
-def abandoned(stores: Stores) -> tuple[Upload, ...]:
-    """Return claimed uploads that no living process works on, as far as can be told from here."""
-    claimed = list(stores.staging.uploads(State.PROCESSING))
-    leases = stores.tables.leases.look_at_all() if claimed else {}
-    return tuple(
-        upload
-        for upload in claimed
-        if str(upload.name) not in leases or not leases[str(upload.name)].is_held
-    )
-
-
 def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUpload, ...]:
     """Finish what a process that died had prepared; give back what it had not.
 

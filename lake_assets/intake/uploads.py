@@ -51,6 +51,10 @@ from lake_assets.storage.processes import is_dead, signature
 from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
 
 ERROR_FILE = "error.json"
+JOURNAL_FILE = "prepared.json"
+"""In a claimed upload: what is to be committed for it and those prepared together with it."""
+OUTCOME_FILE = "outcome.json"
+"""In a finished upload: what became of it."""
 LEASE_FILE = "lease.json"
 _UNSIGNED_S = 60.0
 """How long a folder may lack its lease before its process is taken for dead."""

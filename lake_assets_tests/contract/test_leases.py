@@ -61,7 +61,7 @@ def test_a_lease_is_held_by_one_at_a_time(open_tables):
 
 
 def test_each_holder_has_a_greater_token_and_knows_whether_the_last_one_ended_well(open_tables):
-    tables = open_tables(timeout_s=1)
+    tables = open_tables()
     with tables.leases.hold(NAME, wait_s=0) as first:
         assert first.left_token is None
     with tables.leases.hold(NAME, wait_s=0) as second:
@@ -129,7 +129,7 @@ def test_a_heartbeat_keeps_a_lease_and_shows_progress(open_tables):
 
 
 def test_whoever_lost_a_lease_cannot_commit(open_tables):
-    mine, theirs = open_tables(timeout_s=1), open_tables(timeout_s=1)
+    mine, theirs = open_tables(), open_tables(timeout_s=1)  # mine beats every ten seconds
     with mine.leases.hold(NAME, wait_s=0) as lost:
         delivery = one_row(mine)
         pretend(mine)
@@ -151,7 +151,7 @@ def test_whoever_lost_a_lease_cannot_commit(open_tables):
 
 
 def test_a_table_that_is_there_is_fenced_too(open_tables):
-    mine, theirs = open_tables(timeout_s=1), open_tables(timeout_s=1)
+    mine, theirs = open_tables(), open_tables(timeout_s=1)
     with mine.leases.hold(NAME, wait_s=0) as lost:
         mine.append_once(ONE, [one_row(mine)], lease=lost)
         mine.leases.renew(lost)

@@ -193,7 +193,7 @@ def test_a_plain_array_is_read_at_once(eager, tmp_path):
     eager.setattr(json_lines, "record_blocks", None)  # would be called for what is not plain
     staged = Staged(tmp_path)
     staged.add("rows.json", json.dumps([{"a": i, "l": [[1], [2]]} for i in range(100)]).encode())
-    eager.setattr(upload, "_image_column", lambda file, finder: None)
+    eager.setattr(upload, "_image_column", lambda file, finder, unreadable: None)
     assert [row["a"] for row in staged.read().rows] == list(range(100))
 
 

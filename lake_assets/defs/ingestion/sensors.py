@@ -7,7 +7,6 @@ from lake_assets.defs.ingestion.arrivals import Waiting, next_runs, plan_runs
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
-from lake_assets.ingest import abandoned
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -97,7 +96,7 @@ def _run_key(instance: dg.DagsterInstance, run_key: str) -> str:
 
 
 def _uploads_to_ingest(lake: Lake) -> list[Upload]:
-    return [*lake.stores.staging.uploads(State.PENDING), *abandoned(lake.stores)]
+    return [*lake.stores.staging.uploads(State.PENDING), *lake.stores.abandoned()]
 
 
 def _unfinished(name: DatasetName) -> Waiting:

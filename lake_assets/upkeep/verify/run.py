@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lake_assets.ingest import abandoned
 from lake_assets.intake.uploads import State
 from lake_assets.storage.files import write_atomically
 from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
@@ -206,7 +205,7 @@ def _busy_since(stores: Stores) -> float | None:
     """Return since when the oldest upload that a living process works on has been claimed."""
     if read_catalog(stores.layout.catalog_file).damage:
         return None  # the leases lie in it; nobody can commit
-    dead = {upload.id for upload in abandoned(stores)}
+    dead = {upload.id for upload in stores.abandoned()}
     since = []
     for upload in stores.staging.uploads(State.PROCESSING):
         if upload.id not in dead:

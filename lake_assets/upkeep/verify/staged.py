@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lake_assets.errors import InvalidManifest, LakeError, StorageUnavailable
-from lake_assets.ingest import abandoned
-from lake_assets.ingest.model import JOURNAL_FILE, OUTCOME_FILE
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -18,7 +16,7 @@ from lake_assets.intake.manifest import (
     parse_manifest,
 )
 from lake_assets.intake.model import StagedFile
-from lake_assets.intake.uploads import ERROR_FILE, LEASE_FILE, State
+from lake_assets.intake.uploads import ERROR_FILE, JOURNAL_FILE, LEASE_FILE, OUTCOME_FILE, State
 from lake_assets.storage.sealed_json import SealState, seal_state
 from lake_assets.storage.tables.catalog_file import read_catalog
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
@@ -135,7 +133,7 @@ def look_at_unfinished(look: Look) -> Iterator[Seen]:
     stores = look.stores
     # The leases lie in the catalog: while that is damaged nobody knows who is alive.
     is_known = not read_catalog(stores.layout.catalog_file).damage
-    for upload in abandoned(stores) if is_known else ():
+    for upload in stores.abandoned() if is_known else ():
         yield _unfinished(
             look, upload.folder, upload.id,
             "its process ended; the next `lake process start` finishes it",
