@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 DEMO_HOME ?= data/lake
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock bench ui clean
+.PHONY: help demo test torture check format lock bench ui clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed  ## Generate sample deliveries, run the main job on the
 
 test: $(VENV)/.installed  ## Run every test.
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/.installed  ## Cut, freeze, crowd and refuse a lake at every step; takes an hour or two.
+	LAKE_TEST_FULL=1 $(BIN)/python -m pytest -s $(wildcard lake_assets_tests/torture lake_assets_tests/bad_input)
 
 check: $(VENV)/.installed  ## Lint, types, and the tests that guard the architecture.
 	$(BIN)/ruff format --check .

@@ -12,11 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import LakeError, LeaseLost, RetryableError, StorageUnavailable
+from lake_assets.errors import (
+    LakeError,
+    LeaseLost,
+    RetryableError,
+    StorageUnavailable,
+    UnreadableSource,
+)
 from lake_assets.ingest.changes import changes_of, commit
 from lake_assets.ingest.model import (
     FailedUpload,
@@ -267,7 +274,7 @@ class _OpenGroup:
             # One that another process took over is no longer ours to set aside.
             self._stores.tables.leases.require(self._lease)
             self._state.forget(upload.id)
-            known = _as_known(error)
+            known = _as_known(_as_missing(error, upload))
             if self._request.rebuild:  # the old rows stay: a rebuild is all or nothing
                 raise known from error
             self._failures.append(_set_aside(self._stores, upload, known))
@@ -327,6 +334,21 @@ def _as_known(error: Exception) -> Exception:
     )
     known.__cause__ = error
     return known
+
+
+def _as_missing(error: Exception, upload: Upload) -> Exception:
+    """Return what a missing file means: one of the upload's own will not come back by itself."""
+    name = error.filename if isinstance(error, FileNotFoundError) else None
+    if name is None or not Path(str(name)).is_relative_to(upload.files_folder):
+        return error
+    staged = Path(str(name)).relative_to(upload.files_folder)
+    missing = UnreadableSource(
+        f"{staged} of upload {upload.id} is gone from staging: somebody removed it, or the disk is "
+        "damaged; deliver it again",
+        file=str(staged),
+    )
+    missing.__cause__ = error
+    return missing
 
 
 def _make_durable(stores: Stores) -> None:

@@ -193,7 +193,9 @@ class Staging:
         others from being ingested. ``find`` says what is wrong with it.
         """
         for state in states or tuple(State):
-            for folder in sorted((self._root / state).iterdir()):
+            with storage_errors(self._root / state):
+                folders = sorted((self._root / state).iterdir())
+            for folder in folders:
                 upload = self._load_or_warn(folder, state)
                 if upload and (name is None or upload.name == name):
                     yield upload
@@ -231,6 +233,12 @@ class Staging:
             text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None  # moved on between listing and reading, or still arriving
+        except OSError as error:  # too many open files, no right to read: it is there all the same
+            raise StorageUnavailable(
+                f"{folder / MANIFEST_FILE} cannot be read: {error.strerror}. Try again once that "
+                "is mended",
+                path=str(folder),
+            ) from error
         manifest = parse_manifest(text, where=str(folder / MANIFEST_FILE))
         return Upload(manifest=manifest, state=state, folder=folder)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lake_assets.errors import DatasetBusy
+from lake_assets.storage.files import storage_errors
 
 _POLL_S = 0.1
 
@@ -33,9 +34,11 @@ def exclusive_lock(
 
     Raises:
         DatasetBusy: when the other holder kept it for ``timeout_s``.
+        StorageUnavailable: when the lock file cannot be made or opened.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         _acquire(descriptor, timeout_s=timeout_s, what=what, on_wait=on_wait)
         yield

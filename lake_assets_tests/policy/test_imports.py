@@ -20,7 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # Bottom first. A room imports itself and what is below it; never what is beside or above it.
     ("errors",),
     # Files and locks lie under the contracts: the registry is a file that people edit.
-    ("settings", "layout", "media", "storage.files", "storage.locks"),
+    # A lock is a file, and says what the disk says.
+    ("settings", "layout", "media", "storage.files"),
+    ("storage.locks",),
     ("contracts",),
     # Shards, tables, text index: laid out by the names and the registry of the contracts.
     ("storage",),

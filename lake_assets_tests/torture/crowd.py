@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -138,3 +140,20 @@ def _counting_lost_races(seen: Counter[str]) -> Iterator[None]:
         yield
     finally:
         LakeCatalog.commit_table = commit  # type: ignore[method-assign]
+
+
+def deliver_as(home: str, source: str, uid: int | None) -> str:
+    """Stage a delivery, as another user where one is named; return its upload's id."""
+    if uid is not None:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+    with Lake.open(home) as lake:
+        return deliver(lake, Path(source), TICKS)
+
+
+def forget_uploads(home: str) -> None:
+    """Remove all uploads that are pending."""
+    with Lake.open(home) as lake:
+        for upload in lake.uploads(State.PENDING):
+            shutil.rmtree(upload.folder)

@@ -74,3 +74,17 @@ def read_only(disk: str) -> None:
 def linger(seconds: float) -> None:
     """Work on nothing else for a while; other threads go on."""
     time.sleep(seconds)
+
+
+def spoil(path: str, how: str) -> None:
+    """Do to a source what its owner may do while it is read: grow, shrink, change, vanish."""
+    source = Path(path)
+    if how == "vanish":
+        source.unlink()
+        return
+    data = source.read_bytes()
+    descriptor = os.open.__wrapped__(path, os.O_WRONLY | os.O_TRUNC)  # type: ignore[attr-defined]
+    changed = {"grow": data * 2, "shrink": data[: len(data) // 2], "change": data[::-1]}[how]
+    os.write(descriptor, changed)
+    os.close(descriptor)
+    os.utime(source, (1, 1))  # also where the clock of the disk is too coarse to show it
