@@ -132,15 +132,15 @@ class PartWriter:
         if rows is None:
             return
         if not part.has_file:
-            part.has_file = True
             self._make_room()
+            part.has_file = True
         self._background.submit(partial(part.encode, rows))
 
     def _make_room(self) -> None:
         # Rows that only wait need no file: with 500 partitions in each batch, closing parts for
         # every partition above the limit made a file of each batch's few rows.
         with_file = [key for key, part in self._open.items() if part.has_file]
-        for key in with_file[: max(0, len(with_file) - MAX_OPEN_PARTS)]:
+        for key in with_file[: max(0, len(with_file) + 1 - MAX_OPEN_PARTS)]:
             self._close_part(key)
 
     def _close_part(self, key: tuple[object, ...]) -> None:
