@@ -82,6 +82,12 @@ def test_times_before_1970_go_to_their_own_day(tmp_path):
     assert [part.rows for part in written] == [1, 1]
 
 
+def test_a_day_is_one_of_utc(tmp_path):
+    seoul = pa.timestamp("us", "Asia/Seoul")
+    values = pa.array([datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (1, 23)], seoul)
+    assert len(write(tmp_path, pa.table({"k": values}), by=[("day", "k")])) == 1
+
+
 def test_rows_of_a_partition_go_on_in_its_part(tmp_path):
     first, second = pa.table({"k": ["a", "b"]}), pa.table({"k": ["b", "a"]})
     assert [part.rows for part in write(tmp_path, first, second, by=[("identity", "k")])] == [2, 2]
@@ -165,8 +171,16 @@ def test_rows_that_wait_in_many_parts_are_written_too(tmp_path, monkeypatch):
     assert [groups_of(part) for part in written] == [[1, 1], [1, 1]]
 
 
-def test_more_partitions_than_open_parts_lose_nothing(tmp_path, monkeypatch):
+def test_more_partitions_than_open_files_make_one_part_each(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "MAX_OPEN_PARTS", 2)
+    table = pa.table({"k": list(range(5))})
+    written = write(tmp_path, table, table, by=[("identity", "k")])
+    assert [part.rows for part in written] == [2] * 5
+
+
+def test_more_partitions_than_open_files_lose_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "MAX_OPEN_PARTS", 2)
+    monkeypatch.setattr(parts_module, "MAX_WAITING_BYTES", 1)  # each write makes files
     table = pa.table({"k": [n % 5 for n in range(20)], "n": list(range(20))})
     written = write(tmp_path, table, table, by=[("identity", "k")])
     found = [row["n"] for part in written for row in rows_of(part)]
