@@ -285,7 +285,7 @@ class Lake:
         names = {upload.name for upload in waiting} | {
             *self.stores.rebuilds.names(),
             *self.stores.stale.names(),
-            *map(DatasetName.parse, self.stores.tables.leases.left()),
+            *map(DatasetName.parse, self.stores.tables.left_leases()),
         }
         return tuple(sorted(names))
 

@@ -110,8 +110,11 @@ def load_settings(home: Path | str | None = None) -> LakeSettings:
 
 
 def home_folder(home: Path | str | None = None) -> Path:
-    """Return the absolute folder of the lake that is meant; it need not exist."""
-    return Path(home or os.environ.get(f"{_PREFIX}HOME") or DEFAULT_HOME).expanduser().absolute()
+    """Return the absolute folder of the lake that is meant; it need not exist.
+
+    Without symbolic links: tables name their files by it, so it must have one spelling.
+    """
+    return Path(home or os.environ.get(f"{_PREFIX}HOME") or DEFAULT_HOME).expanduser().resolve()
 
 
 def _variable_is_set(key: str) -> bool:

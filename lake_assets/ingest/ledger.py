@@ -32,18 +32,31 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
     if not prepared.rebuilt:  # a rebuild replaces rows whose keys the ledger has
         known = stores.tables.committed(UPLOADS.name, [item.upload.id for item in uploads])
         uploads = tuple(item for item in uploads if item.upload.id not in known)
+    now = datetime.now(tz=UTC)
+    rows = pa.Table.from_pylist([_row(item, now) for item in uploads], schema=UPLOADS.schema)
     where = {"provider": name.provider, "dataset": name.dataset}
+    is_merged = bool(uploads) and not prepared.rebuilt and _is_due(stores, prepared, where)
+    if is_merged:
+        before = stores.tables.read(UPLOADS.name, where=where)
+        rows = pa.concat_tables([before.select(rows.column_names).cast(rows.schema), rows])
     return TableChange(
         spec=UPLOADS,
-        deliveries=(_delivery(stores, prepared, uploads),) if uploads else (),
-        replaces=(where,) if prepared.rebuilt else None,
+        deliveries=(_delivery(stores, prepared, uploads, rows),) if uploads else (),
+        replaces=(where,) if prepared.rebuilt or is_merged else None,
         lease=prepared.lease,
     )
 
 
-def _delivery(stores: Stores, prepared: Prepared, uploads: tuple[PreparedUpload, ...]) -> Delivery:
-    now = datetime.now(tz=UTC)
-    rows = pa.Table.from_pylist([_row(item, now) for item in uploads], schema=UPLOADS.schema)
+def _is_due(stores: Stores, prepared: Prepared, where: dict[str, str]) -> bool:
+    """Return whether the dataset's rows of the ledger are to be put into one file."""
+    if prepared.lease.token % _MERGE_EVERY or not stores.tables.exists(UPLOADS.name):
+        return False
+    return len(stores.tables.data_files(UPLOADS.name, where=where)) > 1
+
+
+def _delivery(
+    stores: Stores, prepared: Prepared, uploads: tuple[PreparedUpload, ...], rows: Any
+) -> Delivery:
     stem = f"{part_stem(prepared.name, prepared.lease.token)}{ULID()}"
     with stores.tables.part_writer(UPLOADS, stem=stem) as parts:
         parts.write(rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import LakeError, StorageUnavailable, UploadsFailed
+from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import JOURNAL_FILE, OUTCOME_FILE, Upload
 from lake_assets.storage.files import storage_errors, write_atomically
 from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
@@ -118,14 +118,25 @@ def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | Non
     Args:
         claimed: All claimed uploads of a dataset.
         finished: Finds an upload of the group that was marked as done before the process died.
+
+    Raises:
+        FatalError: if an upload of the group cannot be found.
     """
-    holder = next((item for item in claimed if (item.folder / JOURNAL_FILE).exists()), None)
+    holder = next(filter(has_journal, claimed), None)
     if holder is None:
         return None
     plain = json.loads((holder.folder / JOURNAL_FILE).read_text(encoding="utf-8"))
     outcomes = [outcome_from_plain(item) for item in plain["outcomes"]]
     by_id = {upload.id: upload for upload in claimed}
     uploads = [(by_id.get(item.upload_id) or finished(item.upload_id), item) for item in outcomes]
+    missing = [outcome.upload_id for upload, outcome in uploads if upload is None]
+    if missing:  # their rows are in the parts, and would come a second time
+        raise FatalError(
+            f"{len(missing)} uploads were prepared together with {holder.id} and cannot be found: "
+            f"{', '.join(missing[:5])}. Mend their manifests in staging/processing "
+            "(`lake verify`, `lake repair`), then try again",
+            missing=missing,
+        )
     return Group(
         uploads=tuple(
             PreparedUpload(upload=upload, outcome=outcome)
@@ -138,13 +149,19 @@ def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | Non
     )
 
 
+def has_journal(upload: Upload) -> bool:
+    """Return whether the journal of a group lies with ``upload``."""
+    return (upload.folder / JOURNAL_FILE).exists()
+
+
 def read_outcome(upload: Upload) -> Outcome | None:
-    """Return what became of a finished upload, or None."""
+    """Return what became of a finished upload, or None if that is not known here."""
     try:
-        text = (upload.folder / OUTCOME_FILE).read_text(encoding="utf-8")
+        plain = json.loads((upload.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    plain = json.loads(text)
+    except ValueError:  # the machine lost power before it reached the disk; the ledger has it
+        return None
     plain.pop(SEAL_KEY, None)
     return outcome_from_plain(plain)
 

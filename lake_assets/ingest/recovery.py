@@ -7,6 +7,7 @@ All of it needs the dataset's lease. Invariant: an upload whose rows are in thei
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from lake_assets.ingest.model import (
     Prepared,
     PreparedUpload,
     drop_journal,
+    has_journal,
     read_group,
 )
 from lake_assets.ingest.parts import part_stem
@@ -44,6 +46,11 @@ def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUp
     if not left and lease.left_token is None:
         return ()
     tokens = {upload.token for upload in left} | {lease.left_token}
+    # First: whoever comes next, should this process die too, no longer knows these tokens.
+    _remove_unused_parts(
+        stores, name, [token for token in tokens if token is not None],
+        has_journal=any(map(has_journal, left)),
+    )  # fmt: skip
     # The new name comes first: from now on nothing that the other process still writes gets here.
     taken = [stores.staging.claim(upload, token=lease.token) for upload in left]
     claimed = [upload for upload in taken if upload]
@@ -56,7 +63,6 @@ def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUp
     for item in group.uploads if group else ():
         others.pop(item.upload.id, None)
     _finish_or_release(stores, list(others.values()))
-    _remove_unused_parts(stores, name, [token for token in tokens if token is not None])
     return finished
 
 
@@ -105,10 +111,17 @@ def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
     stores.staging.finish([upload for upload in claimed if upload.id in known])
 
 
-def _remove_unused_parts(stores: Stores, name: DatasetName, tokens: Iterable[int]) -> None:
-    """Remove what holders of these tokens had written and that no table names."""
-    tables = [*(table_of(asset, name) for asset in COMMIT_ORDER), UPLOADS.name]
-    for table in tables:
+def _remove_unused_parts(
+    stores: Stores, name: DatasetName, tokens: Iterable[int], *, has_journal: bool
+) -> None:
+    """Remove what holders of these tokens had written and that no table names.
+
+    Args:
+        has_journal: Whether parts are still to be committed: then only the ledger's are removed,
+            which are written anew.
+    """
+    assets = () if has_journal else COMMIT_ORDER
+    for table in [*(table_of(asset, name) for asset in assets), UPLOADS.name]:
         folder = stores.tables.data_folder(table)
         found = [
             path for token in tokens for path in folder.glob(f"{part_stem(name, token)}*.parquet")
@@ -117,12 +130,26 @@ def _remove_unused_parts(stores: Stores, name: DatasetName, tokens: Iterable[int
 
 
 def remove_unused(stores: Stores, table: str, paths: Sequence[Path]) -> None:
-    """Remove those of ``paths`` that ``table`` does not name."""
+    """Remove those of ``paths`` that ``table`` does not name.
+
+    Raises:
+        FatalError: if the table's files lie elsewhere, as in a copy of a lake: then nothing can
+            be said of these.
+    """
     if not paths:
         return
-    used = set(stores.tables.data_files(table)) if stores.tables.exists(table) else set()
+    used: set[str] = set()
+    if stores.tables.exists(table):
+        used = {os.path.realpath(file) for file in stores.tables.data_files(table)}
+    folder = os.path.realpath(paths[0].parent)
+    if any(str(Path(file).parent) != folder for file in used):
+        raise FatalError(
+            f"table {table} has files outside of {folder}: this lake was copied or moved. Put it "
+            "back where it was made",
+            table=table,
+        )
     for path in paths:
-        if str(path) not in used:
+        if os.path.realpath(path) not in used:
             path.unlink(missing_ok=True)
 
 
@@ -164,7 +191,7 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         _commit_ledger(stores, prepared)
         stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
     claimed = [item for item in prepared.uploads if item.upload.state is State.PROCESSING]
-    for item in claimed:
+    for item in prepared.uploads if prepared.rebuilt else claimed:
         item.keep_outcome()
     if claimed:
         drop_journal(claimed[0].upload)

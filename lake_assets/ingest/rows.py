@@ -162,6 +162,8 @@ class _Preparation:
         self.own_columns = job.state.own_columns
         self._counts = _Counts()
         self._rows_by_file: dict[str, int] = {}
+        self._useful: set[str] = set()
+        """Data files of which a row was accepted, or was there already."""
         self._copies: list[StagedFile] = []
         """Files that are in the upload under another name too."""
         self._files = {file.name: file for file in files if file.role == "data"}
@@ -224,12 +226,13 @@ class _Preparation:
     def data_files(self) -> tuple[DataFile, ...]:
         """Return the data files that were read, with their rows.
 
-        Not those that could not be: if they come again, they are looked at again.
+        Not those that could not be, or of which every row was rejected: if they come again, after
+        a contract was corrected, they are looked at again.
         """
         return tuple(
             DataFile(name=name, sha256=self._files[name].sha256, rows=rows)
             for name, rows in sorted(self._rows_by_file.items())
-            if name not in self._unreadable
+            if name in self._useful and name not in self._unreadable
         )
 
     # -- batches
@@ -309,6 +312,8 @@ class _Preparation:
         if unique_key(kept, state.contract) is not None:
             is_new = state.records.add_new(ids.to_pylist(), upload_id=upload_id)
             new = raw.filter(pa.array(is_new, pa.bool_()))
+        if raw.num_rows:
+            self._useful.add(kept.file)
         self._counts.accepted += new.num_rows
         self._counts.duplicate += raw.num_rows - new.num_rows
         self._rows.write("raw", new)
@@ -327,7 +332,11 @@ class _Preparation:
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""
         counts = self._counts
-        read = {file.sha256: file.rows for file in self.data_files()}
+        read = {
+            self._files[name].sha256: rows
+            for name, rows in self._rows_by_file.items()
+            if name not in self._unreadable
+        }
         copied = sum(read.get(file.sha256, 0) for file in self._copies)
         return Outcome(
             upload_id=self._upload.id,

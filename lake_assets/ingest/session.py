@@ -179,21 +179,16 @@ def _prepare_uploads(
     """Prepare uploads as one group; one that fails leaves the others alone."""
     if not uploads:
         return None, ()
-    contract = stores.registry().contract(request.name)
-    with (
-        open_state(stores, request.name, contract, is_empty=request.rebuild) as state,
-        _engine(stores) as engine,
-    ):
-        group = _OpenGroup(stores, request, lease, state, engine)
-        try:
-            return group.prepare(uploads)
-        except LeaseLost:  # the uploads are another process's by now
-            raise
-        except (LakeError, OSError, pa.ArrowException) as error:
-            return None, group.give_up(error)
-        except BaseException:  # interrupted: the next run begins them again
-            group.release(uploads)
-            raise
+    group = _OpenGroup(stores, request, lease)
+    try:
+        return group.prepare(uploads)
+    except LeaseLost:  # the uploads are another process's by now
+        raise
+    except (LakeError, OSError, pa.ArrowException) as error:
+        return None, group.give_up(uploads, error)
+    except BaseException:  # interrupted: the next run begins them again
+        group.release(uploads)
+        raise
 
 
 def _engine(stores: Stores) -> Engine:
@@ -208,49 +203,52 @@ def _engine(stores: Stores) -> Engine:
 class _OpenGroup:
     """A group whose uploads are being prepared, one after the other."""
 
-    def __init__(
-        self,
-        stores: Stores,
-        request: Request,
-        lease: Lease,
-        state: DatasetState,
-        engine: Engine,
-    ) -> None:
+    def __init__(self, stores: Stores, request: Request, lease: Lease) -> None:
         self._stores = stores
         self._request = request
         self._lease = lease
-        self._state = state
-        self._engine = engine
         self._rows_before = 0
         self._prepared: list[PreparedUpload] = []
         self._failures: list[FailedUpload] = []
 
     def prepare(self, uploads: Sequence[Upload]) -> tuple[Group | None, tuple[FailedUpload, ...]]:
         """Return the group of those uploads that can be used, and what is not in it."""
-        with GroupParts(
-            self._stores.tables,
-            self._request.name,
-            token=self._lease.token,
-            partition_by=self._state.partition_by,
-        ) as parts:
+        stores, name = self._stores, self._request.name
+        contract = stores.registry().contract(name)
+        with (
+            open_state(stores, name, contract, is_empty=self._request.rebuild) as state,
+            _engine(stores) as engine,
+            GroupParts(
+                stores.tables, name, token=self._lease.token, partition_by=state.partition_by
+            ) as parts,
+        ):
             for upload in uploads:
-                self._add(upload, parts)
+                self._add(upload, parts, state, engine)
             if not self._prepared:
                 return None, tuple(self._failures)
             group = Group(uploads=tuple(self._prepared), parts=parts.close())
             return group, tuple(self._failures)
 
-    def give_up(self, error: Exception) -> tuple[FailedUpload, ...]:
+    def give_up(self, uploads: Sequence[Upload], error: Exception) -> tuple[FailedUpload, ...]:
         """Set all uploads aside: their rows share files, and one could not be written.
 
         Raises:
             LeaseLost: they are another process's by now.
+            Exception: ``error``, where it is not about the rows of any of them.
         """
         self._stores.tables.leases.require(self._lease)
-        if self._request.rebuild or not self._prepared:
+        if self._request.rebuild:
             raise error
-        known = _as_known(error)
-        late = tuple(_set_aside(self._stores, item.upload, known) for item in self._prepared)
+        known, prepared = _as_known(error), {item.upload.id for item in self._prepared}
+        failed = {item.upload_id for item in self._failures}
+        if isinstance(known, RetryableError):
+            prepared = {upload.id for upload in uploads} - failed
+        late = tuple(
+            _set_aside(self._stores, upload, known) for upload in uploads if upload.id in prepared
+        )
+        self.release([upload for upload in uploads if upload.id not in prepared | failed])
+        if not late:
+            raise error
         return (*self._failures, *late)
 
     def release(self, uploads: Sequence[Upload]) -> None:
@@ -258,11 +256,11 @@ class _OpenGroup:
         for upload in uploads if not self._request.rebuild else ():
             self._stores.staging.release(upload)
 
-    def _add(self, upload: Upload, parts: GroupParts) -> None:
+    def _add(self, upload: Upload, parts: GroupParts, state: DatasetState, engine: Engine) -> None:
         """Prepare one upload, and set it aside if it cannot be used."""
         job = Job(
-            state=self._state,
-            engine=self._engine,
+            state=state,
+            engine=engine,
             run_id=self._request.run_id,
             now=datetime.now(tz=UTC),
             on_rows=self._counter(upload),
@@ -273,7 +271,7 @@ class _OpenGroup:
         except Exception as error:  # the boundary of one upload
             # One that another process took over is no longer ours to set aside.
             self._stores.tables.leases.require(self._lease)
-            self._state.forget(upload.id)
+            state.forget(upload.id)
             known = _as_known(_as_missing(error, upload))
             if self._request.rebuild:  # the old rows stay: a rebuild is all or nothing
                 raise known from error

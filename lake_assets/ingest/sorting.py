@@ -24,6 +24,9 @@ from lake_assets.intake.readers.row_json import arrow_row_json
 from lake_assets.storage.system_tables import INSTANT, RAW_COLUMNS
 from lake_assets.storage.tables import partition_field_name
 
+_MAX_PARTITION_BYTES = 1024
+"""Parquet keeps no statistics of values over 4 KiB, and a partition's value is read from them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -223,12 +226,26 @@ def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...
                 column=taken,
             )
         kind = table.schema.field(column).type
+        if transform == "identity" and _is_too_long(table[column]):
+            raise SchemaMismatch(
+                f"the dataset's table is partitioned by {column}, of which a value has more than "
+                f"{_MAX_PARTITION_BYTES} bytes; partition by a shorter column",
+                column=column,
+            )
         if not _can_part(kind, transform):
             raise SchemaMismatch(
                 f"the dataset's table is partitioned by {transform}({column}), but {column} is "
                 f"{kind} in the delivery; correct partition_by before the first upload",
                 column=column,
             )
+
+
+def _is_too_long(column: Any) -> bool:
+    """Return whether Parquet would keep no statistics of a value, which name its partition."""
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return False
+    longest = pc.max(pc.binary_length(column)).as_py()
+    return longest is not None and longest > _MAX_PARTITION_BYTES
 
 
 def _can_part(kind: Any, transform: str) -> bool:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract, update_registry
-from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
+from lake_assets.errors import FatalError, InvalidRequest, StorageUnavailable, UploadsFailed
 from lake_assets.ingest import COMMIT_ORDER, Request, commit, ingest, prepared_dataset
 from lake_assets.ingest import parts as ingest_parts
 from lake_assets.ingest import session as ingest_session
@@ -457,6 +457,81 @@ def test_a_file_that_was_damaged_in_staging_is_not_taken_for_the_deliverers_faul
     staged.write_bytes(staged.read_bytes()[:-20])
     with pytest.raises(UploadsFailed, match="damaged in staging"):
         lake.ingest(upload.id)
+
+
+def test_a_lake_has_one_name_however_it_is_reached(lake, tmp_path):
+    """Recovery compares paths: a link to the lake must not make its files look unused."""
+    stage(lake, pa.table({"a": [1]}))
+    crash(lake, "ledger")
+    (tmp_path / "link").symlink_to(lake.home)
+    with Lake.open(tmp_path / "link") as other:
+        assert other.home == lake.home
+        other.ingest_pending()
+    assert rows(lake, "a") == [(1,)]
+    assert_sound(lake)
+
+
+def test_a_group_of_which_an_upload_is_gone_is_not_committed(lake):
+    first, second = stage(lake, pa.table({"a": [1]})), stage(lake, pa.table({"a": [2]}))
+    crash(lake, "half a journal")
+    (folder,) = (lake.home / "staging/processing").glob(f"{second.id}.*")
+    manifest = (folder / "manifest.json").rename(lake.home / "aside")
+    with pytest.raises(FatalError, match=second.id):
+        lake.ingest_pending()
+    (folder,) = (lake.home / "staging/processing").glob(f"{second.id}.*")
+    manifest.rename(folder / "manifest.json")
+    lake.ingest_pending()
+    assert rows(lake, "a, _upload_id") == [(1, first.id), (2, second.id)]
+    assert_sound(lake)
+
+
+def test_what_two_crashes_in_a_row_left_is_removed(lake):
+    stage(lake, pa.table({"a": [1]}))
+    crash(lake, "claim")
+    crash(lake, "claim")
+    lake.ingest_pending()
+    assert_sound(lake)
+
+
+def test_a_rebuild_that_fails_leaves_no_parts(lake, monkeypatch):
+    deliver(lake, pa.table({"a": [1]}))
+
+    def full(*_, **__):
+        raise StorageUnavailable("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(lake.stores.tables), "replace", full)
+        with pytest.raises(StorageUnavailable):
+            lake.rebuild(NAME)
+    lake.rebuild(NAME)
+    assert rows(lake, "a") == [(1,)]
+    assert_sound(lake)
+
+
+def test_a_file_of_which_every_row_was_rejected_is_looked_at_again(lake, tmp_path):
+    (tmp_path / "rows.csv").write_text("id,a\n1\n2\n")
+    assert deliver(lake, tmp_path / "rows.csv") == (2, 0, 2, 0)
+    assert deliver(lake, tmp_path / "rows.csv") == (2, 0, 2, 0)
+
+
+def test_the_ledger_of_many_ingestions_is_few_files(lake):
+    for number in range(20):
+        deliver(lake, pa.table({"a": [number]}))
+    assert len(ledger(lake)) == 20
+    assert lake.stores.tables.facts("lake.uploads").file_count <= 16
+    known = lake.stores.tables.committed("lake.uploads", [item.id for item in lake.uploads()])
+    assert len(known) == 20
+    assert_sound(lake)
+
+
+def test_the_outcome_of_a_rebuild_is_told(lake, folder):
+    upload = stage(lake, pa.table({"a": [1, 2]}))
+    lake.ingest(upload.id)
+    promise(lake, unique_by=["a"])
+    lake.rebuild(NAME)
+    assert lake.status(upload.id).outcome.run_id == ""
+    (upload.folder.parents[1] / "done" / upload.id / "outcome.json").write_text("{")
+    assert lake.status(upload.id).outcome is None
 
 
 def test_uploads_that_share_a_part_which_cannot_be_written_all_wait(lake, folder, monkeypatch):

@@ -27,6 +27,8 @@ from lake_assets.storage.tables.trouble import table_errors
 _POLL_S = 0.05
 _BEATS_PER_TIMEOUT = 6
 _FREE = ""
+_ENDED_BADLY = -1
+"""In the place of rows read: an error ended the holder's work, so it may have left files."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,12 +80,14 @@ class Leases:
         """
         lease = self._wait_for(name, wait_s=wait_s, run_id=run_id, on_wait=on_wait)
         self._begin_beating(lease)
+        is_clean = False
         try:
             yield lease
+            is_clean = True
         finally:
             self._end_beating(lease)
             try:
-                self._release(lease)
+                self._release(lease, is_clean=is_clean)
             except StorageUnavailable as error:  # what happened in the block matters more
                 _log.warning(
                     "%s stays taken until this process ends, or for %.0f s: %s",
@@ -182,13 +186,18 @@ class Leases:
                 return None
         if holder != _FREE:
             _log.warning("%s: whoever held it is gone; taking over", name)
-        return Lease(name=name, token=seen + 1, left_token=seen if holder != _FREE else None)
+        ended_well = holder == _FREE and row[5] != _ENDED_BADLY
+        return Lease(name=name, token=seen + 1, left_token=None if ended_well else seen)
 
-    def _release(self, lease: Lease) -> None:
+    def _release(self, lease: Lease, *, is_clean: bool) -> None:
+        rows = lease.rows_read if is_clean else _ENDED_BADLY
         with self._transaction() as connection:
             connection.execute(
-                text("UPDATE lake_leases SET holder = '' WHERE name = :n AND token = :t"),
-                {"n": lease.name, "t": lease.token},
+                text(
+                    "UPDATE lake_leases SET holder = '', rows_read = :r "
+                    "WHERE name = :n AND token = :t"
+                ),
+                {"r": rows, "n": lease.name, "t": lease.token},
             )
 
     def _facts(self, row: Sequence[Any] | None) -> LeaseFacts:

@@ -88,7 +88,7 @@ class Lease:
     name: str
     token: int
     left_token: int | None = None
-    """Token of a holder that is gone and did not give the lease back; None: it did."""
+    """Token of the last holder if it died or an error ended its work: it may have left files."""
     upload_id: str = ""
     """What its holder works on; others see it, some seconds late."""
     rows_read: int = 0

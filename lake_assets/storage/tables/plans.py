@@ -260,6 +260,10 @@ class Plans:
         name = f"{metadata_location.rpartition('/')[2]}.plan"
         return None if self._folder is None else self._folder / table / name
 
+    def unreleased(self) -> bool:
+        """Return whether somebody holds a lease, or died with one. Costs one query."""
+        return bool(self._rows("SELECT 1 FROM lake_leases WHERE holder != '' LIMIT 1"))
+
     def _rows(self, sql: str, values: tuple[str, ...] = ()) -> list[Any]:
         try:
             with _reading(self._catalog_file) as connection:

@@ -104,6 +104,10 @@ class IcebergTables:
 
         return Leases(lambda: self._catalog.engine, timeout_s=self._lease_timeout_s)
 
+    def left_leases(self) -> tuple[str, ...]:
+        """Return the names whose holder is gone and did not give the lease back."""
+        return self.leases.left() if self._plans.unreleased() else ()
+
     def close(self) -> None:
         """Close the catalog's connections."""
         if "_catalog" in self.__dict__:
