@@ -17,9 +17,11 @@ import io
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from lake_assets.media.engines import Engine
 
 _CALLS = (
     "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir", "fsync", "fdatasync",
@@ -151,6 +153,7 @@ def watch(points: Points) -> Iterator[None]:
     put(builtins, "open", points.open)
     put(io, "open", points.open)
     put(ctypes, "CDLL", functools.partial(_watched_library, points))
+    put(Engine, "map", lambda _: _mapped_here)
     for owner, name, label in _library_steps():
         put(owner, name, functools.partial(_named, points, label))
     try:
@@ -158,6 +161,14 @@ def watch(points: Points) -> Iterator[None]:
     finally:
         for step in reversed(undo):
             step()
+
+
+def _mapped_here(engine: Engine, function: Callable[[Any], Any], items: Iterable[Any]) -> Any:
+    """Stand for the worker process: its steps (images and thumbnails) are points too.
+
+    Where a real one dies, alone or with the process that uses it, `test_killed` looks.
+    """
+    return map(function, items)
 
 
 def _named(points: Points, label: str, call: Callable[..., Any]) -> Callable[..., Any]:

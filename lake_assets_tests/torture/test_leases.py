@@ -113,9 +113,10 @@ def _frozen_at(place: Place, quiet: Quiet, at: int) -> tuple[Ended, object]:
 
 
 def _not_its_own(touched: set[str]) -> set[str]:
-    # Drafts of snapshots, which nothing names. SQLite's file, and the list of what the lake holds,
-    # which is made from the tables and needs no lease: `look` compares what is in them.
-    free = ("/metadata/", "tables/lake/partitions/", "catalog.db")
+    # Drafts of snapshots, which nothing names, and their hashes. SQLite's file, plans of tables,
+    # and the list of what the lake holds, which is made from the tables and needs no lease: `look`
+    # compares what is in them.
+    free = ("/metadata/", "/seals.log", "tables/lake/partitions/", "catalog.db", "tmp/plans/")
     return {path for path in touched if not any(part in path for part in free)}
 
 

@@ -31,7 +31,9 @@ def test_a_source_that_changes_while_it_is_read_is_not_staged(
     how: str, server: Server, tmp_path: Path
 ):
     home, source = _with_source(server, tmp_path)
-    at = _point_of(server, home, source, "after open", source.name)
+    # So large that it is copied in blocks; a smaller one is read in one go, and then written.
+    source.write_text("a,b\n" + "1,2\n" * (9 * 2**20))
+    at = _point_of(server, home, source, "after open", "staging/incoming/ULID/files")
     ended = server.do(_delivery(home, source, at=at, strike="spoil", path=str(source), how=how))
     assert ended.struck
     assert ended.is_retryable, f"{ended.error}\n{ended.trace}"

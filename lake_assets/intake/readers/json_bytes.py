@@ -21,6 +21,7 @@ _READ_BYTES = 4 * 1024 * 1024
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _NEWLINE = 10
+_RETURN = ord("\r")
 BLANK = b" \t\r\n"
 """What JSON takes for space."""
 
@@ -101,11 +102,24 @@ def pieces_of(file: DataFile) -> Iterator[bytes]:
 
 
 def _blocks(data: bytes, ends: Positions, file: DataFile) -> Iterator[Lines]:
-    lines = Lines(data=data, starts=np.concatenate(([0], ends + 1)))
+    lines = _without_empty(Lines(data=data, starts=np.concatenate(([0], ends + 1))))
     for first in range(0, len(lines), file.limits.rows):
         block = lines.between(first, min(first + file.limits.rows, len(lines)))
         _check_lengths(block, file)
         yield block
+
+
+def _without_empty(lines: Lines) -> Lines:
+    """Return the lines without those that have nothing but their end, which are no records.
+
+    One megabyte of gzip may be a billion of them.
+    """
+    lengths = np.diff(lines.starts)
+    content = np.frombuffer(lines.data, np.uint8)
+    is_empty = lengths == 1
+    of_two = np.flatnonzero(lengths == 2)
+    is_empty[of_two] = content[lines.starts[of_two]] == _RETURN
+    return lines.take(np.flatnonzero(~is_empty)) if is_empty.any() else lines
 
 
 def _check_lengths(block: Lines, file: DataFile) -> None:
