@@ -65,7 +65,7 @@ class SeenBatch:
     byte_counts: Sequence[int]
     """Size of each row's image in bytes; 0 where there is none."""
     unusable: dict[str, Unusable]
-    """Images that any batch so far found unusable, by SHA-256."""
+    """Images that any batch of the upload so far found unusable, by SHA-256."""
     stored: list[StoredFacts] = field(default_factory=list)
     """Images that this batch is the first to have."""
 

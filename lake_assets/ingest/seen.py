@@ -7,7 +7,7 @@ later upload would be taken for duplicates of rows that are nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +100,20 @@ class SeenKeys:
         """
         with disk_errors():
             self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Take back keys, of those that were added.
+
+        Raises:
+            StorageUnavailable.
+        """
+        dropped = pa.table({"key": pa.array(list(keys), pa.string())})
+        if not dropped.num_rows:
+            return
+        with disk_errors():
+            self._connection.register("dropped", dropped)
+            self._connection.execute("DELETE FROM seen WHERE key IN (SELECT key FROM dropped)")
+            self._connection.unregister("dropped")
 
     def close(self) -> None:
         """Free the memory and the spill files."""

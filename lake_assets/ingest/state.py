@@ -34,7 +34,10 @@ class DatasetState:
     images: SeenKeys
     """SHA-256 of its images."""
     unusable: dict[str, Unusable] = field(default_factory=dict)
-    """Images that uploads of this run had and that cannot be used, by SHA-256."""
+    """Images of the upload at hand that cannot be used, by SHA-256.
+
+    Of that upload alone: its staged copy may be damaged, or the machine was too busy to decode it.
+    """
     data_files: dict[str, int]
     """Rows of each data file that was delivered, by SHA-256."""
     stores: Stores
@@ -54,10 +57,13 @@ class DatasetState:
         """Take in what an upload that is prepared brought."""
         self.own_columns = own_columns
         self.data_files.update({file.sha256: file.rows for file in data_files})
+        self.images.drop(self.unusable)
+        self.unusable = {}
 
     def forget(self, upload_id: str) -> None:
         """Take back what an upload that failed brought."""
         self.images.forget(upload_id)
+        self.unusable = {}
         if self._records is not None:
             self._records.forget(upload_id)
 

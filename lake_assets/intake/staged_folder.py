@@ -1,7 +1,7 @@
 """The folder of an upload while a delivery is copied into it.
 
 Invariant: every file noted here lies in the folder with the size and hash that are noted: what was
-hashed is what was written, or a shard of the lake that has that hash for its name.
+hashed is what was written, or a shard of the lake that has the same bytes.
 """
 
 from __future__ import annotations
@@ -53,10 +53,16 @@ class OwnShards:
     name: DatasetName
     store: ShardStore
 
-    def link_to(self, target: Path, *, sha256: str, extension: str, byte_count: int) -> bool:
+    def link_to(self, target: Path, content: memoryview, *, sha256: str, extension: str) -> bool:
         """Make an image that is there appear at ``target`` too; return False if that cannot be."""
-        location = self.store.location(self.name, sha256, extension)
-        return self.store.link_to(location, target, byte_count=byte_count)
+        return self.store.link_to(self._location(sha256, extension), target, content)
+
+    def mend(self, source: Path, *, sha256: str, extension: str) -> None:
+        """Put a staged image in the place of its shard, if that has lost its content."""
+        self.store.mend(self._location(sha256, extension), source)
+
+    def _location(self, sha256: str, extension: str) -> str:
+        return self.store.location(self.name, sha256, extension)
 
 
 @dataclass(slots=True)
@@ -154,18 +160,18 @@ class StagedFolder:
             sha256=hashlib.sha256(content).hexdigest(),
             role=role or _role(bytes(content[:_HEAD_BYTES]), name),
         )
-        if not self._is_linked(staged, bytes(content[:_HEAD_BYTES]), target):
-            write_new(target, content, mode=_MODE)
+        self._write(staged, content, target)
         return staged
 
-    def _is_linked(self, file: StagedFile, head: bytes, target: Path) -> bool:
-        """Return whether the lake had the image, which now lies at ``target`` too."""
+    def _write(self, file: StagedFile, content: memoryview, target: Path) -> None:
+        """Make an image that the lake has appear at ``target``, or write the content there."""
+        head = bytes(content[:_HEAD_BYTES])
         extension = image_extension_of(head) if file.role == "image" else None
         if self.shards is None or extension is None:
-            return False
-        return self.shards.link_to(
-            target, sha256=file.sha256, extension=extension, byte_count=file.byte_count
-        )
+            write_new(target, content, mode=_MODE)
+        elif not self.shards.link_to(target, content, sha256=file.sha256, extension=extension):
+            write_new(target, content, mode=_MODE)
+            self.shards.mend(target, sha256=file.sha256, extension=extension)
 
     def _staged(self, name: str, copied: CopiedFile, role: Role | None) -> StagedFile:
         return StagedFile(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,8 @@ from lake_assets.storage.files import link_or_copy, new_file, storage_errors
 T = TypeVar("T")
 
 _MODE = 0o444
+_BLOCK_BYTES = 2**17
+"""Both sides of a comparison stay in the processor's cache."""
 _NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
 
@@ -58,10 +61,11 @@ class ShardStore:
             return None
 
     def put(self, location: str, data: bytes) -> bool:
-        """Store ``data``; return False if it was there already, which costs one stat.
+        """Store ``data``; return False if it was there already.
 
-        What is there with another size is replaced: the machine lost power before it reached the
-        disk, or the dataset's way to store images has changed. It has reached the disk once
+        Other bytes that are there are replaced: the machine lost power before they reached the
+        disk (which can leave a file of the right size, full of zeros), the disk has lost some, or
+        the dataset's way to store images has changed. It has reached the disk once
         ``sync_file_system`` was called.
 
         Raises:
@@ -69,7 +73,7 @@ class ShardStore:
         """
         path = self.path(location)
         with storage_errors(path):
-            if _has_size(path, len(data)):
+            if _has_size(path, len(data)) and _holds(path, _blocks_of(data)):
                 return False
             if _linked_nameless(path, data):
                 return True
@@ -84,8 +88,8 @@ class ShardStore:
     def put_file(self, location: str, source: Path) -> bool:
         """Store a staged file under a second name, or a copy; return False if it was there.
 
-        What is there with another size is replaced, as by ``put``. ``source`` must be the lake's
-        own: a person who edits a linked file would edit the shard.
+        Other bytes that are there are replaced, as by ``put``. ``source`` must be the lake's own:
+        a person who edits a linked file would edit the shard.
 
         Raises:
             StorageUnavailable: as ``put``.
@@ -101,7 +105,7 @@ class ShardStore:
                 pass
             else:
                 return True
-            if _has_size(path, status.st_size):
+            if _has_size(path, status.st_size) and _holds_file(path, source):
                 return False
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = _draft(path)
@@ -112,23 +116,39 @@ class ShardStore:
             draft.unlink(missing_ok=True)
         return True
 
-    def link_to(self, location: str, target: Path, *, byte_count: int) -> bool:
-        """Give a shard of that size a second name; return False if it has none, or cannot be.
+    def link_to(self, location: str, target: Path, content: memoryview) -> bool:
+        """Give a shard with that content a second name; return False if none has, or it cannot be.
+
+        It is read: its size and name alone would let one bad shard spoil every redelivery of the
+        image. Of 0.4 MB that takes 0.06 ms of CPU, where hashing them takes 0.23 ms.
 
         Raises:
             AlreadyExists: There is a target.
         """
         path = self.path(location)
-        if not _has_size(path, byte_count):
-            return False
         with storage_errors(target):
             try:
+                if not _has_size(path, len(content)) or not _holds(path, _blocks_of(content)):
+                    return False
                 os.link(path, target)
             except FileExistsError:
                 raise
             except OSError:  # too many links, another's file, another file system
                 return False
         return True
+
+    def mend(self, location: str, source: Path) -> bool:
+        """Put a staged file in the place of a shard that has its size and other bytes.
+
+        Returns whether there was one. One of another size may be the image as it was stored under
+        an earlier policy, and stays.
+
+        Raises:
+            StorageUnavailable: as ``put``.
+        """
+        with storage_errors(source):
+            has_size = _has_size(self.path(location), source.stat().st_size)
+        return has_size and self.put_file(location, source)
 
 
 def sync_file_system(folder: Path) -> None:
@@ -195,6 +215,36 @@ def _has_size(path: Path, byte_count: int) -> bool:
         return path.stat().st_size == byte_count
     except FileNotFoundError:
         return False
+
+
+def _holds_file(path: Path, source: Path) -> bool:
+    if path.samefile(source):
+        return True
+    with source.open("rb", buffering=0) as file:
+        return _holds(path, iter(functools.partial(file.read, _BLOCK_BYTES), b""))
+
+
+def _holds(path: Path, blocks: Iterable[bytes]) -> bool:
+    """Return whether a file of the right size consists of these blocks."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return all(os.read(descriptor, len(block)) == block for block in blocks)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk cannot read it any more
+            return False
+        raise
+
+
+def _blocks_of(data: bytes | memoryview) -> Iterator[bytes]:
+    # Copies: memcmp compares bytes; a memoryview goes item by item, which takes ten times as long.
+    view = memoryview(data)
+    for start in range(0, len(view), _BLOCK_BYTES):
+        yield bytes(view[start : start + _BLOCK_BYTES])
 
 
 def _draft(path: Path) -> Path:

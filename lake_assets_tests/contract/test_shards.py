@@ -1,6 +1,8 @@
 """The shard store: each blob once, whole or not at all."""
 
+import errno
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -56,14 +58,77 @@ def test_the_same_bytes_twice_leave_the_shard_alone(shards):
     assert len(files_in(shards)) == 1
 
 
-@pytest.mark.parametrize("cut_off", [b"", b"only a pa"], ids=["empty", "a part"])
-def test_a_shard_that_power_loss_cut_off_is_replaced(shards, tmp_path, cut_off):
-    for put in (lambda at, data: shards.put(at, data),
-                lambda at, data: shards.put_file(at, staged(tmp_path, data))):  # fmt: skip
-        location = place(shards, b"only a part")
-        shards.put(location, cut_off)
-        assert put(location, b"only a part")
-        assert shards.path(location).read_bytes() == b"only a part"
+WHOLE = bytes(range(256)) * 1200
+"""More than two of the blocks that are compared."""
+ROTTEN = {
+    "empty": b"",
+    "a part": WHOLE[:-2],
+    "zeros": bytes(len(WHOLE)),
+    "first byte": b"!" + WHOLE[1:],
+    "last byte": WHOLE[:-1] + b"!",
+}
+of_its_size = pytest.mark.parametrize("rotten", list(ROTTEN.values())[2:], ids=list(ROTTEN)[2:])
+
+
+@pytest.mark.parametrize("way", ["put", "put_file"])
+@pytest.mark.parametrize("rotten", ROTTEN.values(), ids=ROTTEN.keys())
+def test_a_shard_that_lost_its_content_is_replaced(shards, tmp_path, way, rotten):
+    location, source = place(shards, WHOLE), staged(tmp_path, WHOLE)
+    shards.put(location, rotten)
+    held = shards.path(location).open("rb")
+    assert shards.put(location, WHOLE) if way == "put" else shards.put_file(location, source)
+    assert shards.path(location).read_bytes() == WHOLE
+    assert shards.path(location).stat().st_mode & 0o222 == 0
+    assert len(files_in(shards)) == 1
+    with held:
+        assert held.read() == rotten, "it was written to, not replaced"
+
+
+@of_its_size
+def test_a_shard_is_linked_only_if_it_has_the_content(shards, tmp_path, rotten):
+    location, target = place(shards, WHOLE), tmp_path / "linked.png"
+    assert not shards.link_to(location, target, memoryview(WHOLE))
+    shards.put(location, rotten)
+    assert not shards.link_to(location, target, memoryview(WHOLE))
+    assert not target.exists()
+    shards.put(location, WHOLE)
+    assert shards.link_to(location, target, memoryview(WHOLE))
+    assert target.samefile(shards.path(location))
+
+
+@of_its_size
+def test_a_staged_copy_mends_a_shard_of_its_size(shards, tmp_path, rotten):
+    location, source = place(shards, WHOLE), staged(tmp_path, WHOLE)
+    shards.put(location, rotten)
+    assert shards.mend(location, source)
+    assert shards.path(location).read_bytes() == WHOLE
+    assert not shards.mend(location, source)
+    assert files_in(shards) == [shards.path(location).name]
+
+
+def test_a_staged_copy_mends_neither_nothing_nor_a_shard_of_another_size(shards, tmp_path):
+    location, source = place(shards, WHOLE), staged(tmp_path, WHOLE)
+    assert not shards.mend(location, source)
+    assert files_in(shards) == []
+    shards.put(location, b"stored under another policy")
+    assert not shards.mend(location, source)
+    assert shards.path(location).read_bytes() == b"stored under another policy"
+
+
+def test_a_shard_that_the_disk_cannot_read_is_replaced(shards, tmp_path, monkeypatch):
+    location, target = place(shards, b"image"), tmp_path / "linked.png"
+    shards.put(location, b"image")
+    before = shards.path(location).stat().st_ino
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", fail)
+        assert not shards.link_to(location, target, memoryview(b"image"))
+        assert shards.mend(location, staged(tmp_path, b"image"))
+    assert shards.path(location).read_bytes() == b"image"
+    assert shards.path(location).stat().st_ino != before
 
 
 def test_one_dataset_does_not_see_the_shards_of_another(shards):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -163,6 +164,66 @@ def test_an_unusable_image_is_rejected_in_each_upload_of_a_run(lake, folder):
     assert [counts(outcome) for outcome in done.outcomes] == [(2, 1, 1, 0)] * 2
     assert len(rows(lake, "quarantine_id", "lake.quarantine")) == 2
     assert_sound(lake)
+
+
+def damage(path):
+    """Turn one bit of a file, which gets a name of its own first."""
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
+def test_a_copy_that_was_damaged_in_staging_does_not_spoil_a_good_one(lake, folder):
+    damaged = stage(lake, folder({"a.png": image(1), "b.png": image(2)}, "first"))
+    stage(lake, folder({"a.png": image(1)}, "second"))
+    damage(damaged.files_folder / "a.png")
+    (done,) = lake.ingest_pending()
+    assert [counts(outcome) for outcome in done.outcomes] == [(2, 1, 1, 0), (1, 1, 0, 0)]
+    assert rows(lake, "path, rule", "lake.quarantine") == [("a.png", "file_is_as_it_was_delivered")]
+    assert rows(lake, "count(*)", "lake.images") == [(2,)]
+    assert_sound(lake)
+
+
+def test_what_a_failed_upload_found_unusable_is_forgotten(lake, folder):
+    failing = stage(lake, folder({"a.png": image(1), "x.parquet": b"PAR1 and no more"}, "first"))
+    stage(lake, folder({"a.png": image(1)}, "second"))
+    damage(failing.files_folder / "a.png")
+    with pytest.raises(UploadsFailed):
+        lake.ingest_pending()
+    assert states(lake) == ["failed", "done"]
+    assert ledger(lake) == [(1, 1, 0, 0)]
+    assert_sound(lake)
+
+
+@pytest.mark.parametrize("form", ["files", "rows"])
+def test_a_shard_without_its_content_that_a_crash_left_is_replaced(lake, folder, form):
+    data = image(1)
+    shard = lose_content(lake, data)
+    delivery = folder({"a.png": data}) if form == "files" else pa.table({"image": [data]})
+    assert deliver(lake, delivery) == (1, 1, 0, 0)
+    assert shard.read_bytes() == data
+    assert_sound(lake)
+
+
+def test_a_stored_image_that_lost_its_content_is_mended_by_its_redelivery(lake, folder):
+    data = image(1)
+    delivery = folder({"a.png": data, "b.png": image(2)})
+    deliver(lake, delivery)
+    shard = lose_content(lake, data)
+    assert deliver(lake, delivery) == (2, 0, 0, 2)
+    assert shard.read_bytes() == data
+    assert_sound(lake)
+
+
+def lose_content(lake, data):
+    """Leave zeros where an image is stored, as a power cut does, and return the place."""
+    location = lake.stores.assets.location(NAME, hashlib.sha256(data).hexdigest(), "png")
+    shard = lake.stores.assets.path(location)
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    shard.unlink(missing_ok=True)
+    shard.write_bytes(bytes(len(data)))
+    return shard
 
 
 def test_a_file_that_came_before_is_a_duplicate_as_a_whole(lake, folder):

@@ -613,6 +613,21 @@ def test_a_shard_of_another_size_is_not_taken_for_the_image(delivered, staged, t
     assert not shard.samefile(staged / "a.png")
 
 
+def test_an_image_whose_shard_lost_its_content_is_copied_and_mends_it(
+    delivered, staged, take, known
+):
+    shard = known.store.path(place_of(known, png(1)))
+    shard.unlink()
+    shard.write_bytes(bytes(len(png(1))))
+    inode = shard.stat().st_ino
+    write(delivered, {"a.png": png(1), "b.png": png(2)})
+    take(delivered, shards=known)
+    assert contents(staged) == contents(delivered)
+    assert shard.read_bytes() == png(1)
+    assert shard.stat().st_ino != inode
+    assert known.store.size(place_of(known, png(2))) is None
+
+
 def test_an_image_that_cannot_be_linked_is_copied(delivered, staged, take, known, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EMLINK, "Too many links")  # ext4 has 65,000 for one file

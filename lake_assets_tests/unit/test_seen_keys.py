@@ -34,6 +34,13 @@ def test_what_an_upload_added_is_new_again_once_it_is_forgotten(seen):
     assert seen.add_new(["a", "b"], upload_id="next") == [False, True]
 
 
+def test_keys_that_were_dropped_are_new_again_and_the_others_are_not(seen):
+    seen.add_new(["a", "b", "c'"], upload_id="u")
+    seen.drop(["a", "c'", "none"])
+    seen.drop([])
+    assert seen.add_new(["a", "b", "c'"], upload_id="v") == [True, False, True]
+
+
 def test_keys_in_files_are_there_already(tmp_path):
     first, second = tmp_path / "1.parquet", tmp_path / "2.parquet"
     pq.write_table(pa.table({"key": ["a"], "kind": ["x"]}), first)

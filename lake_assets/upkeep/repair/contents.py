@@ -117,7 +117,7 @@ def _plan_shard(bench: Bench, copies: Copies, finding: Finding, image: _Image) -
 def _plan_making_room(bench: Bench, finding: Finding) -> None:
     """Move an image away of which no good copy is left.
 
-    A delivery of it would otherwise be linked to what lies there, and so not bring a good copy.
+    Until it is, whoever reads it is told that it is missing, and not handed the wrong bytes.
     """
     is_lost = any(item.path == finding.path for item in bench.hopeless)
     if is_lost and bench.path(finding).exists():
