@@ -40,6 +40,13 @@ class Notes:
         """Return whether there is a note about ``name``."""
         return self._path(name).exists()
 
+    def changed_at_ns(self, name: DatasetName) -> int | None:
+        """Return when the note about ``name`` was last put, in ns; None: there is none."""
+        try:
+            return self._path(name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def remove(self, name: DatasetName) -> None:
         """Take the note about ``name`` away, if there is one.
 
