@@ -5,8 +5,13 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from lake_assets.contracts.names import DatasetName
-from lake_assets.defs.ingestion.arrivals import PlannedRun, Waiting, back_off_s, next_runs, plan_runs
+from lake_assets.defs.ingestion.arrivals import (
+    PlannedRun,
+    Waiting,
+    back_off_s,
+    next_runs,
+    plan_runs,
+)
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
@@ -101,8 +106,9 @@ def _tries(instance: dg.DagsterInstance, run: PlannedRun) -> list[dg.RunRecord]:
 def _is_due(tries: Iterable[dg.RunRecord], now: float) -> bool:
     """Return whether it is time for another run after ``tries``; ``now`` in seconds."""
     ended = [_ended_at(record) for record in tries if record.dagster_run.status in _ENDED]
-    recent = [at for at in ended if now - at < _TRIES_WITHIN_S]
-    return not recent or now - max(recent) >= back_off_s(len(recent))
+    ages_s = [abs(now - at) for at in ended]  # a clock that was set back is no reason to wait
+    recent = [age_s for age_s in ages_s if age_s < _TRIES_WITHIN_S]
+    return not recent or min(recent) >= back_off_s(len(recent))
 
 
 def _ended_at(record: dg.RunRecord) -> float:
