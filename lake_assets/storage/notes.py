@@ -56,6 +56,15 @@ class Notes:
         with storage_errors(self._path(name)):
             self._path(name).unlink(missing_ok=True)
 
+    def remove_if_seen(self, name: DatasetName, changed_at_ns: int | None) -> None:
+        """Take the note away unless it was put again since it was seen; None: it was not there.
+
+        Raises:
+            StorageUnavailable.
+        """
+        if changed_at_ns is not None and self.changed_at_ns(name) == changed_at_ns:
+            self.remove(name)
+
     def names(self) -> tuple[DatasetName, ...]:
         """Return the datasets that there are notes about, sorted."""
         found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
