@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
-from lake_assets.errors import DatasetBusy, InvalidRequest, LakeNotFound, StorageUnavailable
+from lake_assets.errors import InvalidRequest, LakeNotFound, StorageUnavailable
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
@@ -256,22 +256,24 @@ class Lake:
     def ingest_pending(self) -> tuple[Ingested, ...]:
         """Ingest all pending uploads, dataset by dataset, in this process.
 
+        Datasets that another process holds come last.
+
         Raises:
             UploadsFailed: if some could not be ingested; the others were.
-            DatasetBusy: if another process works on one; the others were ingested.
+            LakeError: whatever kept a dataset from being worked on, as ``DatasetBusy``; the others
+                were ingested. Of several it is one that says them all.
         """
-        from lake_assets.ingest import Request, raise_failures
+        from lake_assets.ingest import Request, as_one, failed_uploads, in_turn
 
-        done, busy = [], []
-        for name in self.datasets_with_work():
-            try:
-                done.append(self._bring_up_to_date(Request(name=name)))
-            except DatasetBusy as error:
-                busy.append(error)
-        raise_failures([failure for item in done for failure in item.failures])
-        if busy:
-            raise busy[0]
-        return tuple(done)
+        done = in_turn(
+            self.datasets_with_work(),
+            lambda name, wait_s: self._bring_up_to_date(Request(name=name, wait_s=wait_s)),
+        )
+        failures = [failure for item in done.results for failure in item.failures]
+        errors = [*([failed_uploads(failures)] if failures else []), *done.errors]
+        if errors:
+            raise as_one(errors)
+        return done.results
 
     def rebuild(self, name: DatasetName) -> Ingested:
         """Read all finished uploads of a dataset again and replace what the tables have of it."""

@@ -4,12 +4,14 @@
 ``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``; ``parts`` puts
 those of a group into files; ``changes`` says
 what to commit and does it, once; ``recovery`` and ``ledger`` finish the uploads, and heal what a
-dead process left; ``rebuild`` keeps note of one that is under way.
+dead process left; ``rebuild`` keeps note of one that is under way. ``many``
+works on several datasets.
 """
 
 from __future__ import annotations
 
 from lake_assets.ingest.changes import commit
+from lake_assets.ingest.many import as_one, in_turn
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
     Asset,
@@ -33,9 +35,11 @@ __all__ = [
     "Prepared",
     "Request",
     "TableChange",
+    "as_one",
     "commit",
     "failed_uploads",
     "finish",
+    "in_turn",
     "ingest",
     "prepared_dataset",
     "raise_failures",

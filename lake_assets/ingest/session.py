@@ -69,13 +69,15 @@ class Request:
     """Called with the number of rows read so far, over all uploads, once per batch."""
     on_wait: Callable[[], None] | None = None
     """Called once if another process is working on the dataset."""
+    wait_s: float | None = None
+    """How long to wait for that process, in seconds; None: ``busy_timeout_s``."""
 
 
 def ingest(stores: Stores, request: Request) -> Ingested:
     """Ingest what is pending for a dataset; nothing pending is a success.
 
     Raises:
-        DatasetBusy: when another process worked on it for ``busy_timeout_s``.
+        DatasetBusy: when another process worked on it for as long as the request waits.
         RetryableError, UnknownOutcome: the uploads are kept; a later call goes on with them.
     """
     with prepared_dataset(stores, request) as prepared:
@@ -100,7 +102,7 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
         _sealing(stores),
         stores.tables.leases.hold(
             str(name),
-            wait_s=stores.settings.busy_timeout_s,
+            wait_s=stores.settings.busy_timeout_s if request.wait_s is None else request.wait_s,
             run_id=request.run_id,
             on_wait=request.on_wait,
         ) as lease,

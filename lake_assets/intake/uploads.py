@@ -175,13 +175,17 @@ class Staging:
     def sweep_incoming(self) -> tuple[str, ...]:
         """Remove incoming uploads whose uploader died on this host, and return their ids.
 
-        Their sources are where they were: nothing is lost.
+        Their sources are where they were: nothing is lost. One that cannot be looked at or removed
+        is left for the next time, with a word in the log: it must not keep the others there.
         """
         dead = []
         for folder in sorted((self._root / State.INCOMING).iterdir()):
-            if _is_left_alone(folder):
-                remove_tree(folder)
-                dead.append(folder.name)
+            try:
+                if _is_left_alone(folder):
+                    remove_tree(folder)
+                    dead.append(folder.name)
+            except (OSError, StorageUnavailable) as error:
+                _log.warning("left in incoming: %s: %s", folder.name, error)
         return tuple(dead)
 
     # -- looking
@@ -319,9 +323,9 @@ def _checked(upload_id: str) -> str:
 def _is_left_alone(folder: Path) -> bool:
     """Return whether nobody works on an upload any more, as far as this host can tell."""
     lease = _read_json(folder / LEASE_FILE)
-    if lease is not None:
+    if lease is not None and lease.keys() >= {"host", "pid", "process_started"}:
         return is_dead(lease)
-    # Died between the rename and the lease, which are milliseconds apart.
+    # Died before the lease was there or whole, milliseconds after it made the folder.
     try:
         return time.time() - folder.stat().st_mtime > _UNSIGNED_S
     except FileNotFoundError:
@@ -329,9 +333,12 @@ def _is_left_alone(folder: Path) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file, or None: there is no file, or whoever wrote it was cut off."""
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        plain = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if not isinstance(plain, dict):
         return None
     plain.pop(SEAL_KEY, None)
     return plain

@@ -40,6 +40,13 @@ class Notes:
         """Return whether there is a note about ``name``."""
         return self._path(name).exists()
 
+    def changed_at_ns(self, name: DatasetName) -> int | None:
+        """Return when the note about ``name`` was last put, in ns; None: there is none."""
+        try:
+            return self._path(name).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def remove(self, name: DatasetName) -> None:
         """Take the note about ``name`` away, if there is one.
 
@@ -48,6 +55,15 @@ class Notes:
         """
         with storage_errors(self._path(name)):
             self._path(name).unlink(missing_ok=True)
+
+    def remove_if_seen(self, name: DatasetName, changed_at_ns: int | None) -> None:
+        """Take the note away unless it was put again since it was seen; None: it was not there.
+
+        Raises:
+            StorageUnavailable.
+        """
+        if changed_at_ns is not None and self.changed_at_ns(name) == changed_at_ns:
+            self.remove(name)
 
     def names(self) -> tuple[DatasetName, ...]:
         """Return the datasets that there are notes about, sorted."""

@@ -6,6 +6,8 @@ A row is made from the tables themselves, so it can always be made again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ from lake_assets.contracts.registry import DatasetContract
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
-from lake_assets.storage.tables import Commit, Delivery, TableFacts
+from lake_assets.storage.tables import Commit, Delivery, Part, TableFacts
 from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
 
@@ -41,24 +43,54 @@ def catalog_rows(stores: Stores, names: Sequence[DatasetName]) -> Any:
     return pa.Table.from_pylist(rows, schema=PARTITIONS.schema)
 
 
-def refresh_catalog(stores: Stores, names: Sequence[DatasetName]) -> Commit | None:
-    """Replace the rows of these datasets in ``lake.partitions``."""
-    return replace_catalog(stores, catalog_rows(stores, names)) if names else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """Rows of ``lake.partitions`` that were replaced."""
+
+    rows: Any
+    """As a ``pyarrow.Table``."""
+    commit: Commit
 
 
-def replace_catalog(stores: Stores, rows: Any) -> Commit:
-    """Put ``rows`` in the place of those of the same datasets."""
-    pairs = rows.select(["provider", "dataset"]).to_pylist()
-    key = str(ULID())
-    with storage_errors(stores.layout.tables):
-        with stores.tables.part_writer(PARTITIONS, stem=key) as parts:
-            parts.write(rows)
-            delivery = Delivery(keys=(key,), parts=parts.close())
-    done = stores.tables.replace(PARTITIONS, [delivery], where=pairs)
+def refresh_catalog(stores: Stores, names: Sequence[DatasetName]) -> Refreshed | None:
+    """Replace the rows of these datasets in ``lake.partitions``; None: there are no datasets.
+
+    Needs no lease: the rows are made anew whenever another process changed the table since it was
+    read, so one that stood still cannot put old rows in the place of newer ones. A note that the
+    rows are stale stays if it was put while they were made.
+    """
+    if not names:
+        return None
+    seen = {name: stores.stale.changed_at_ns(name) for name in names}
+    draft = _Draft(stores, names)
+    where = [{"provider": name.provider, "dataset": name.dataset} for name in names]
+    done = stores.tables.replace(PARTITIONS, draft.make, where=where)
     seal_catalog(stores.layout.catalog_file)
-    for pair in pairs:
-        stores.stale.remove(DatasetName(**pair))
-    return done
+    for name in names:
+        stores.stale.remove_if_seen(name, seen[name])
+    return Refreshed(rows=draft.rows, commit=done)
+
+
+class _Draft:
+    """Rows of the catalog in a file, as of the last time that they were made."""
+
+    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+        self._stores = stores
+        self._names = names
+        self._parts: tuple[Part, ...] = ()
+        self.rows: Any = None
+
+    def make(self) -> tuple[Delivery, ...]:
+        for part in self._parts:  # another writer was faster: no table has it
+            Path(part.path).unlink(missing_ok=True)
+        self._parts = ()
+        self.rows = catalog_rows(self._stores, self._names)
+        key = str(ULID())
+        with storage_errors(self._stores.layout.tables):
+            with self._stores.tables.part_writer(PARTITIONS, stem=key) as parts:
+                parts.write(self.rows)
+                self._parts = tuple(parts.close())
+        return (Delivery(keys=(key,), parts=self._parts),)
 
 
 def _row(name: DatasetName, contract: DatasetContract, facts: TableFacts | None) -> dict[str, Any]:

@@ -227,6 +227,35 @@ def test_sweeping_removes_what_dead_uploaders_left_only(staging, tmp_path):
     assert staging.sweep_incoming() == ()
 
 
+@pytest.mark.parametrize("content", [b"", b'{"host": "a', b"\0\0\0\0", b"\xff", b"[1]", b"{}"])
+def test_an_upload_whose_lease_was_cut_off_is_swept_once_it_is_old(staging, tmp_path, content):
+    young, old, dead = (opened(staging) for _ in range(3))
+    incoming = tmp_path / "staging" / "incoming"
+    for upload_id in (young, old):
+        (incoming / upload_id / "lease.json").write_bytes(content)
+    (incoming / dead / "lease.json").write_text(json.dumps(lease_of_the_dead()))
+    os.utime(incoming / old, (0, 0))
+    assert staging.sweep_incoming() == (old, dead)
+    assert [path.name for path in incoming.iterdir()] == [young]
+
+
+def test_an_upload_that_cannot_be_swept_leaves_the_others_alone(staging, tmp_path, caplog):
+    incoming = tmp_path / "staging" / "incoming"
+    stray = incoming / "0-not-a-folder"  # comes first, and is no folder to remove
+    stray.write_bytes(b"")
+    os.utime(stray, (0, 0))
+    dead = opened(staging)
+    (incoming / dead / "lease.json").write_text(json.dumps(lease_of_the_dead()))
+    assert staging.sweep_incoming() == (dead,)
+    assert stray.name in caplog.text
+
+
+def test_an_error_report_that_was_cut_off_is_none(staging):
+    failed = staging.fail(staging.claim(publish(staging), token=7), {"message": "x"})
+    (failed.folder / "error.json").write_bytes(b"")
+    assert staging.find(failed.id).error() is None
+
+
 def test_a_pid_that_is_used_again_is_another_process():
     mine = signature()
     assert not is_dead(mine)

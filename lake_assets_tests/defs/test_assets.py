@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -12,13 +12,22 @@ import pyarrow as pa
 import pytest
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.defs import progress
 from lake_assets.defs.ingestion import assets
 from lake_assets.defs.ingestion.assets import ingest_dataset
 from lake_assets.defs.policies import dagster_errors
-from lake_assets.errors import CommitConflict, SchemaMismatch, UnknownOutcome
-from lake_assets.ingest import Prepared, Request, prepared_dataset
+from lake_assets.errors import (
+    CommitConflict,
+    LakeError,
+    RetryableError,
+    SchemaMismatch,
+    StorageUnavailable,
+    UnknownOutcome,
+)
+from lake_assets.ingest import Prepared, Request, TableChange, commit, prepared_dataset
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
+from lake_assets.storage.tables import Commit
 from lake_assets.stores import Stores
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
@@ -91,6 +100,21 @@ def test_only_the_uploads_asked_for_are_ingested(shell: Shell):
     assert shell.run(SHOPS, config={"upload_ids": [second]}).success
     assert shell.lake.status(first).upload.state is State.PENDING
     assert len(rows_of(shell.lake, SHOPS)) == 1
+
+
+def test_uploads_asked_for_may_be_spelt_in_lower_case(shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS, config={"upload_ids": [upload_id.lower()]}).success
+    assert shell.lake.status(upload_id).upload.state is State.DONE
+
+
+@pytest.mark.parametrize("unknown", ["01J00000000000000000000000", "no id"])
+def test_an_upload_asked_for_that_is_not_there_fails_the_run(unknown: str, shell: Shell):
+    upload_id = deliver(shell.lake, PEOPLE)
+    result = shell.run(SHOPS, config={"upload_ids": [upload_id, unknown]})
+    assert not result.success
+    assert unknown in failed_step(result).user_failure_data.description
+    assert shell.lake.status(upload_id).upload.state is State.PENDING
 
 
 # -- what is shown
@@ -313,6 +337,63 @@ def test_in_a_backfill_a_bad_upload_of_one_dataset_leaves_the_other_alone(shell:
     assert not result.success
     assert shell.lake.status(good).upload.state is State.DONE
     assert len(rows_of(shell.lake, OTHER)) == 3
+
+
+def test_in_a_range_what_keeps_one_dataset_from_being_worked_on_leaves_the_others_alone(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    """The first is held by another process, of the second the disk is full, the third is well."""
+    monkeypatch.setenv("LAKE_BUSY_TIMEOUT_S", "0")
+    third = DatasetName("shop", "tills")
+    for name in (SHOPS, OTHER, third):
+        deliver(shell.lake, PEOPLE, name)
+
+    def full_for_one(stores: Stores, change: TableChange) -> Commit:
+        if change.spec.name == OTHER.table:
+            raise StorageUnavailable("no space left for slips")
+        return commit(stores, change)
+
+    monkeypatch.setattr(assets, "commit", full_for_one)
+    said: list[LakeError] = []
+    token = progress.on_error.set(said.append)
+    try:
+        with shell.lake.stores.tables.leases.hold(str(SHOPS), wait_s=0):
+            result = shell.run(SHOPS, OTHER, third)
+    finally:
+        progress.on_error.reset(token)
+    assert not result.success
+    (error,) = said
+    assert isinstance(error, RetryableError)
+    assert "no space left for slips" in error.message
+    assert "working on shop/receipts" in error.message
+    assert len(rows_of(shell.lake, third)) == 3
+    monkeypatch.setattr(assets, "commit", commit)
+    assert shell.run(SHOPS, OTHER, third).success
+    assert [len(rows_of(shell.lake, name)) for name in (SHOPS, OTHER)] == [3, 3]
+
+
+def test_in_a_range_a_busy_dataset_comes_last(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    for name in (SHOPS, OTHER):
+        deliver(shell.lake, PEOPLE, name)
+    order: list[str] = []
+    with ExitStack() as held:
+        held.enter_context(shell.lake.stores.tables.leases.hold(str(SHOPS), wait_s=0))
+
+        def give_back_once_waited_for(key: str) -> None:
+            order.append(f"waits for {key}")
+            held.close()
+
+        def counted(stores: Stores, change: TableChange) -> Commit:
+            order.append(change.spec.name)
+            return commit(stores, change)
+
+        monkeypatch.setattr(assets, "commit", counted)
+        token = progress.on_wait.set(give_back_once_waited_for)
+        try:
+            assert shell.run(SHOPS, OTHER).success
+        finally:
+            progress.on_wait.reset(token)
+    assert order == ["shop.slips", "waits for shop/receipts", "shop.receipts"]
 
 
 # -- failures

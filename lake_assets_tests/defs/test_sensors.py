@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pyarrow as pa
+import pytest
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.defs.ingestion import sensors
 from lake_assets.defs.ingestion.sensors import staged_upload_arrived
 from lake_assets.defs.run_health import close_dead_runs
-from lake_assets.intake.uploads import State
+from lake_assets.intake.uploads import State, Upload
+from lake_assets.lake import Lake
 from lake_assets.storage.processes import signature
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
@@ -190,6 +194,83 @@ def test_of_many_datasets_those_that_waited_longest_come_first(shell: Shell):
     assert sorted(asked(tick(shell))) == sorted(str(name) for name in names[3:16])
 
 
+def tags_of(result: dg.SensorResult | dg.SkipReason) -> dict[str, str]:
+    """Return the tags of the one run that is asked for."""
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or []
+    return {**request.tags, "dagster/run_key": str(request.run_key)}
+
+
+def fail_once(shell: Shell, result: dg.SensorResult | dg.SkipReason) -> None:
+    """Make the one run that is asked for, and let it fail."""
+    run = shell.instance.create_run_for_job(
+        shell.definitions.resolve_job_def("ingest_uploads"), tags=tags_of(result)
+    )
+    shell.instance.report_run_failed(run)
+
+
+def test_uploads_that_wait_after_a_run_are_asked_for_without_end_and_ever_less_often(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    upload_id = deliver(shell.lake, PEOPLE)
+    shell.add(SHOPS)
+    staging = shell.lake.stores.staging
+    clock = [float(round(time.time()))]  # what is stored of it is rounded
+    monkeypatch.setattr(sensors.time, "time", lambda: clock[0])
+    keys, waits_s = [], []
+    for _ in range(13):
+        waited_s = 0
+        while isinstance(result := tick(shell), dg.SkipReason):
+            assert "again later" in str(result.skip_message)
+            waited_s, clock[0] = waited_s + 10, clock[0] + 10
+        keys.append(asked(result)[str(SHOPS)])
+        waits_s.append(waited_s)
+        fail_once(shell, result)
+        claimed = staging.claim(staging.find(upload_id), token=1)
+        assert claimed
+        assert staging.release(claimed)  # as after a full disk
+    assert len(set(keys)) == 13
+    assert waits_s[:8] == [0, 0, 20, 40, 80, 160, 320, 600]
+    assert max(waits_s) == 600
+
+
+def test_another_upload_is_asked_for_at_once(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    shell.add(SHOPS)
+    for _ in range(2):
+        fail_once(shell, tick(shell))
+    assert isinstance(tick(shell), dg.SkipReason)
+    deliver(shell.lake, PEOPLE.slice(1))
+    assert list(asked(tick(shell))) == [str(SHOPS)]
+
+
+def test_each_rebuild_that_was_left_asks_for_a_run(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    keys = set()
+    for _ in range(2):
+        shell.lake.stores.rebuilds.put(SHOPS)
+        keys.add(asked(tick(shell))[str(SHOPS)])
+        shell.lake.stores.rebuilds.remove(SHOPS)
+        assert isinstance(tick(shell), dg.SkipReason)
+    assert len(keys) == 2
+
+
+def test_an_upload_that_moves_on_during_the_tick_is_left_out(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    upload_id = deliver(shell.lake, PEOPLE)
+    deliver(shell.lake, PEOPLE, OTHER)
+
+    def listed_and_gone(lake: Lake) -> list[Upload]:
+        found = list(lake.stores.staging.uploads(State.PENDING))
+        lake.cancel(upload_id)
+        return found
+
+    monkeypatch.setattr(sensors, "_uploads_to_ingest", listed_and_gone)
+    assert list(asked(tick(shell))) == [str(OTHER)]
+
+
 def test_it_is_on_from_the_start(shell: Shell):
     assert staged_upload_arrived.default_status is dg.DefaultSensorStatus.RUNNING
     assert shell.definitions.resolve_job_def("ingest_uploads") is not None
@@ -229,9 +310,10 @@ def test_a_run_whose_process_is_gone_is_closed(shell: Shell):
 
 def test_a_run_that_died_before_it_claimed_its_uploads_is_asked_for_again(shell: Shell):
     deliver(shell.lake, PEOPLE)
-    requested = asked(tick(shell))
+    result = tick(shell)
+    requested = asked(result)
     run = begun(shell, dead_process())
-    shell.instance.add_run_tags(run.run_id, {"dagster/run_key": requested[str(SHOPS)]})
+    shell.instance.add_run_tags(run.run_id, tags_of(result))
     again = asked(tick(shell))
     assert status(shell, run) is dg.DagsterRunStatus.FAILURE
     assert again[str(SHOPS)] != requested[str(SHOPS)]

@@ -23,7 +23,13 @@ from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract, update_registry
-from lake_assets.errors import FatalError, InvalidRequest, StorageUnavailable, UploadsFailed
+from lake_assets.errors import (
+    FatalError,
+    InvalidRequest,
+    RetryableError,
+    StorageUnavailable,
+    UploadsFailed,
+)
 from lake_assets.ingest import COMMIT_ORDER, Request, commit, ingest, prepared_dataset
 from lake_assets.ingest import parts as ingest_parts
 from lake_assets.ingest import session as ingest_session
@@ -897,3 +903,29 @@ def test_what_is_told_of_an_upload_is_in_the_ledger(lake):
     (entry,) = lake.catalog()
     assert (entry["rows"], entry["uploads"], entry["description"]) == (1, 1, "Ticks.")
     assert entry["last_ingested_at"] < datetime.now(tz=UTC)
+
+
+def test_a_dataset_that_cannot_be_worked_on_keeps_no_other_from_it(lake, monkeypatch):
+    """The first by name is held, the second finds the disk full, the third is well."""
+    monkeypatch.setenv("LAKE_BUSY_TIMEOUT_S", "0")
+    for dataset in ("aaa", "bbb", "ccc"):
+        lake.upload_raw_data(
+            pa.table({"a": [1]}), provider="acme", dataset=dataset, create_provider=True
+        )
+
+    def full_for_one(stores, change):
+        if change.spec.name == "acme.bbb":
+            raise StorageUnavailable("no space left for bbb")
+        return commit(stores, change)
+
+    monkeypatch.setattr(ingest_session, "commit", full_for_one)
+    with (
+        Lake.open(lake.home) as other,
+        lake.stores.tables.leases.hold("acme/aaa", wait_s=0),
+        pytest.raises(RetryableError, match="no space left for bbb; .*working on acme/aaa"),
+    ):
+        other.ingest_pending()
+    assert lake.stores.tables.facts("acme.ccc").rows == 1
+    monkeypatch.setattr(ingest_session, "commit", commit)
+    assert [item.name.dataset for item in lake.ingest_pending()] == ["aaa", "bbb"]
+    assert_sound(lake)

@@ -1,9 +1,6 @@
 """``catalog``: what the lake holds, at a glance."""
 
-from collections.abc import Iterator
-
 import dagster as dg
-import pyarrow as pa
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import pictures
@@ -12,7 +9,7 @@ from lake_assets.defs.partitions import datasets
 from lake_assets.defs.policies import dagster_errors, many_partitions_per_run
 from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import PARTITIONS
-from lake_assets.upkeep.catalog import catalog_rows
+from lake_assets.upkeep.catalog import refresh_catalog
 
 
 @dg.asset(
@@ -33,16 +30,19 @@ from lake_assets.upkeep.catalog import catalog_rows
 )
 def catalog(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
-) -> Iterator[dg.MaterializeResult[pa.Table]]:
+) -> dg.MaterializeResult[None]:
     """One row per provider and dataset that exists: rows, bytes, images, columns, last upload."""
     names = [DatasetName.parse(key) for key in sorted(context.partition_keys)]
+    # Not by the IO manager: the rows are made anew if another run changes the table meanwhile.
     with dagster_errors():
-        rows = catalog_rows(lake.stores, names)
-    sample = rows.slice(0, pictures.SAMPLE_ROWS)
-    yield dg.MaterializeResult(
-        value=rows,
-        metadata={"row sample": dg.MetadataValue.md(pictures.markdown_table(sample))},
+        done = refresh_catalog(lake.stores, names)
+    if done is None:
+        return dg.MaterializeResult()
+    sample = done.rows.slice(0, pictures.SAMPLE_ROWS)
+    return dg.MaterializeResult(
+        metadata={
+            "row sample": dg.MetadataValue.md(pictures.markdown_table(sample)),
+            "committed rows": done.commit.rows,
+            "snapshots": str(done.commit.snapshot_id),
+        },
     )
-    # It was committed at the yield.
-    for name in names:
-        lake.stores.stale.remove(name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 from lake_assets.contracts.names import DatasetName
+
+_BACK_OFF_S = 20.0
+_LONGEST_BACK_OFF_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -29,6 +32,14 @@ class PlannedRun:
     """Names the set of uploads, so that asking twice makes one run."""
     upload_ids: tuple[str, ...]
 
+    @property
+    def waits_for(self) -> str:
+        """Names the newest upload: a run that ended and left it waiting was no use.
+
+        Other than the key it stays when an upload is given back, and changes when one arrives.
+        """
+        return f"{self.name}:{self.upload_ids[-1]}"
+
 
 def plan_runs(waiting: Iterable[Waiting]) -> tuple[PlannedRun, ...]:
     """Return one run per dataset that has uploads waiting, sorted by name."""
@@ -39,17 +50,34 @@ def plan_runs(waiting: Iterable[Waiting]) -> tuple[PlannedRun, ...]:
 
 
 def next_runs(
-    planned: Iterable[PlannedRun], *, busy: Container[str], most: int
+    planned: Iterable[PlannedRun],
+    *,
+    busy: Container[str],
+    most: int,
+    is_due: Callable[[PlannedRun], bool] = lambda run: True,
 ) -> tuple[PlannedRun, ...]:
     """Return those of the planned runs to ask for now: whose uploads have waited longest.
 
     Args:
         busy: Datasets, as partition keys, that have a run already.
         most: How many runs to return, at most.
+        is_due: Whether it is time for a run; asked of no more of them than necessary.
     """
     idle = [run for run in planned if str(run.name) not in busy]
     idle.sort(key=lambda run: run.upload_ids[0])  # begins with the time of the upload
-    return tuple(sorted(idle[: max(most, 0)], key=lambda run: run.name))
+    due = islice(filter(is_due, idle), max(most, 0))
+    return tuple(sorted(due, key=lambda run: run.name))
+
+
+def back_off_s(tries: int) -> float:
+    """Return how long to wait after the latest of so many runs that were no use, in seconds.
+
+    Not at all after the first, which may have been killed; then 20 s, twice as long each time, and
+    ten minutes at most: what keeps all runs from working, such as a full disk, ends some time.
+    """
+    if tries < 2:
+        return 0.0
+    return float(min(_BACK_OFF_S * 2.0 ** min(tries - 2, 16), _LONGEST_BACK_OFF_S))
 
 
 def _planned(name: DatasetName, uploads: tuple[Waiting, ...]) -> PlannedRun:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import dagster as dg
 from pydantic import Field
@@ -11,15 +11,18 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import pictures, progress
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.policies import dagster_errors, many_partitions_per_run
+from lake_assets.errors import LakeError, RetryableError
 from lake_assets.ingest import (
     COMMIT_ORDER,
     FailedUpload,
     Prepared,
     Request,
     TableChange,
+    as_one,
     commit,
     failed_uploads,
     finish,
+    in_turn,
     prepared_dataset,
 )
 from lake_assets.lake import Lake
@@ -88,13 +91,15 @@ def ingest_dataset(
     names = [DatasetName.parse(key) for key in sorted(context.partition_keys)]
     held: list[Prepared] = []
     failures: list[FailedUpload] = []
+    errors: tuple[LakeError, ...] = ()
     with dagster_errors(), ExitStack() as stack:
+        wanted = _request(context, config, lake, names[0])
         if len(names) == 1:
-            request = _request(context, config, names[0])
-            held.append(stack.enter_context(prepared_dataset(lake.stores, request)))
+            held.append(stack.enter_context(prepared_dataset(lake.stores, wanted)))
             _describe(context, lake, held[0])
         else:
-            failures += _bring_up_to_date(context, config, lake, names)
+            failed, errors = _bring_up_to_date(context, lake, names, wanted)
+            failures += failed
         for asset in COMMIT_ORDER:
             changes = [item.changes[asset] for item in held if asset in item.changes]
             yield dg.Output(changes, output_name=asset)
@@ -102,33 +107,43 @@ def ingest_dataset(
         for item in held:
             finish(lake.stores, item)
             failures += item.failures
-        _raise_failures(failures)
+        _raise_failures(failures, errors)
 
 
 def _bring_up_to_date(
-    context: dg.AssetExecutionContext, config: IngestConfig, lake: Lake, names: list[DatasetName]
-) -> list[FailedUpload]:
-    """Ingest dataset after dataset and return the uploads that failed."""
-    working = frozenset(names if config.rebuild else lake.datasets_with_work())
-    failures: list[FailedUpload] = []
-    for name in names:
-        if name not in working:
-            continue
-        with prepared_dataset(lake.stores, _request(context, config, name)) as item:
+    context: dg.AssetExecutionContext, lake: Lake, names: list[DatasetName], wanted: Request
+) -> tuple[list[FailedUpload], tuple[LakeError, ...]]:
+    """Ingest dataset after dataset; return uploads that failed, and why datasets were left."""
+    working = frozenset(names if wanted.rebuild else lake.datasets_with_work())
+
+    def work(name: DatasetName, wait_s: float | None) -> tuple[FailedUpload, ...]:
+        request = replace(
+            wanted, name=name, wait_s=wait_s, on_wait=lambda: _say_waiting(context, str(name))
+        )
+        with prepared_dataset(lake.stores, request) as item:
             _describe(context, lake, item)
-            for asset in COMMIT_ORDER:
-                if asset in item.changes:
-                    commit(lake.stores, item.changes[asset])
+            for change in item.changes.values():
+                commit(lake.stores, change)
             finish(lake.stores, item)
-        failures += item.failures
+        return item.failures
+
+    done = in_turn([name for name in names if name in working], work)
     _describe_idle(context, lake, [name for name in names if name not in working])
-    return failures
+    return [failure for failures in done.results for failure in failures], done.errors
 
 
-def _request(context: dg.AssetExecutionContext, config: IngestConfig, name: DatasetName) -> Request:
+def _request(
+    context: dg.AssetExecutionContext, config: IngestConfig, lake: Lake, name: DatasetName
+) -> Request:
+    """Return what a run is to do for a dataset.
+
+    Raises:
+        UnknownUpload: an id in the config is of no upload: it would be left out without a word.
+    """
+    find = lake.stores.staging.find
     return Request(
         name=name,
-        upload_ids=frozenset(config.upload_ids) or None,
+        upload_ids=frozenset(find(upload_id).id for upload_id in config.upload_ids) or None,
         rebuild=config.rebuild,
         run_id=context.run.run_id,
         on_rows=progress.on_rows.get(),
@@ -183,19 +198,21 @@ def _describe_idle(
             context.add_asset_metadata(metadata, asset_key=asset, partition_key=str(name))
 
 
-def _raise_failures(failures: Sequence[FailedUpload]) -> None:
-    """Fail the run if an upload failed; those that did not are committed by now.
+def _raise_failures(failures: Sequence[FailedUpload], errors: Sequence[LakeError]) -> None:
+    """Fail the run if an upload or a dataset failed; the others are committed by now.
 
     Raises:
-        StorageUnavailable: if all of them are pending again.
+        RetryableError: if all that failed is worth another try.
         dagster.Failure: else; it tells the command that started the run which they are.
     """
-    if not failures:
+    failed = [failed_uploads(failures)] if failures else []
+    if not failed and not errors:
         return
-    if all(failure.will_retry for failure in failures):
-        raise failed_uploads(failures)
+    error = as_one([*failed, *errors])
+    if isinstance(error, RetryableError) or not failures:
+        raise error
     raise dg.Failure(
-        failed_uploads(failures).message,
+        error.message,
         metadata={"failures": dg.MetadataValue.json([asdict(failure) for failure in failures])},
         allow_retries=False,
     )

@@ -1,20 +1,31 @@
 """What makes the lake run by itself."""
 
+import time
+from collections.abc import Iterable, Iterator
+
 import dagster as dg
 
-from lake_assets.contracts.names import DatasetName
-from lake_assets.defs.ingestion.arrivals import Waiting, next_runs, plan_runs
+from lake_assets.defs.ingestion.arrivals import (
+    PlannedRun,
+    Waiting,
+    back_off_s,
+    next_runs,
+    plan_runs,
+)
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
-_RUNS_PER_UPLOADS = 10
 _RUNS_AT_ONCE = 16
 """Runs that wait or run because of this sensor. Dagster takes 10 to 30 ms to make one, in the
 tick, so that asking for 2,000 at once would hold up every other sensor for a minute; and 4 run."""
 _PARTITION = "dagster/partition"
+_RUN_KEY = "dagster/run_key"
+_WAITS_FOR = "lake/waits_for"
+_TRIES_LOOKED_AT = 8
+_TRIES_WITHIN_S = 3600.0
 _ACTIVE = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
@@ -43,10 +54,14 @@ def staged_upload_arrived(
     """
     close_dead_runs(context.instance)
     lake.stores.staging.sweep_incoming()
-    rebuilds = [_unfinished(name) for name in lake.stores.rebuilds.names()]
-    planned = plan_runs([*map(_waiting, _uploads_to_ingest(lake)), *rebuilds])
+    planned = plan_runs([*_waiting(_uploads_to_ingest(lake)), *_unfinished(lake)])
     busy = _busy(context.instance)
-    runs = next_runs(planned, busy=busy, most=_RUNS_AT_ONCE - len(busy))
+    runs = next_runs(
+        planned,
+        busy=busy,
+        most=_RUNS_AT_ONCE - len(busy),
+        is_due=lambda run: _is_due(_tries(context.instance, run), time.time()),
+    )
     known = context.instance.get_dynamic_partitions(datasets.name)
     names = {str(name) for name in lake.registry.dataset_names()} | {
         str(run.name) for run in planned
@@ -57,9 +72,9 @@ def staged_upload_arrived(
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=_run_key(context.instance, run.run_key),
+                run_key=_run_key(context.instance, run),
                 partition_key=str(run.name),
-                tags={"lake/uploads": str(len(run.upload_ids))},
+                tags={"lake/uploads": str(len(run.upload_ids)), _WAITS_FOR: run.waits_for},
             )
             for run in runs
         ],
@@ -78,34 +93,61 @@ def _busy(instance: dg.DagsterInstance) -> frozenset[str]:
 def _why_idle(planned: int, busy: int) -> str:
     if not planned:
         return "no uploads are waiting"
-    return f"datasets with uploads waiting: {planned}; runs on their way: {busy}"
+    tried = "; the others were tried, and are again later" if planned > busy else ""
+    return f"datasets with uploads waiting: {planned}; runs on their way: {busy}{tried}"
 
 
-def _run_key(instance: dg.DagsterInstance, run_key: str) -> str:
-    """Return the first key, of this one and some more, whose run has not ended.
+def _tries(instance: dg.DagsterInstance, run: PlannedRun) -> list[dg.RunRecord]:
+    """Return the latest runs that were asked for the same newest upload, newest first."""
+    filters = dg.RunsFilter(tags={_WAITS_FOR: run.waits_for})
+    return list(instance.get_run_records(filters, limit=_TRIES_LOOKED_AT))
+
+
+def _is_due(tries: Iterable[dg.RunRecord], now: float) -> bool:
+    """Return whether it is time for another run after ``tries``; ``now`` in seconds."""
+    ended = [_ended_at(record) for record in tries if record.dagster_run.status in _ENDED]
+    ages_s = [abs(now - at) for at in ended]  # a clock that was set back is no reason to wait
+    recent = [age_s for age_s in ages_s if age_s < _TRIES_WITHIN_S]
+    return not recent or min(recent) >= back_off_s(len(recent))
+
+
+def _ended_at(record: dg.RunRecord) -> float:
+    return record.end_time or record.update_timestamp.timestamp()
+
+
+def _run_key(instance: dg.DagsterInstance, run: PlannedRun) -> str:
+    """Return the key of the run to ask for: another one after each that ended.
 
     Dagster makes one run per key. If a run ends and its uploads wait all the same (it died before
-    it claimed them, was cancelled, or the dataset was busy), another one is needed.
+    it claimed them, was cancelled, the disk was full, or the dataset busy), another one is needed.
     """
-    keys = [run_key, *(f"{run_key}:{number}" for number in range(1, _RUNS_PER_UPLOADS))]
-    for key in keys:
-        runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": key}))
-        if not runs or any(run.status not in _ENDED for run in runs):
-            return key
-    return keys[-1]
+    latest = next(iter(_tries(instance, run)), None)
+    if latest is None:
+        return run.run_key
+    if latest.dagster_run.status not in _ENDED:  # made, and not begun: Dagster begins it
+        return latest.dagster_run.tags.get(_RUN_KEY, run.run_key)
+    return f"{run.run_key}:{latest.dagster_run.run_id}"
 
 
 def _uploads_to_ingest(lake: Lake) -> list[Upload]:
     return [*lake.stores.staging.uploads(State.PENDING), *lake.stores.abandoned()]
 
 
-def _unfinished(name: DatasetName) -> Waiting:
-    """Stand for a rebuild whose process died; a living one ends before the run gets the lock."""
-    return Waiting(name=name, upload_id="rebuild", version="")
+def _unfinished(lake: Lake) -> Iterator[Waiting]:
+    """Stand for work whose process died; a living one ends before the run gets the dataset."""
+    for name in lake.stores.rebuilds.names():
+        begun_at = lake.stores.rebuilds.changed_at_ns(name)
+        if begun_at is not None:
+            yield Waiting(name=name, upload_id="rebuild", version=str(begun_at))
 
 
-def _waiting(upload: Upload) -> Waiting:
-    # Changes with every move into a state (the folder's own rename) and with its lease file; the
-    # time of modification does not where an upload is cancelled and retried before it was claimed.
-    version = str(upload.folder.stat().st_ctime_ns)
-    return Waiting(name=upload.name, upload_id=upload.id, version=version)
+def _waiting(uploads: Iterable[Upload]) -> Iterator[Waiting]:
+    """Yield what waits for a run; an upload that moved on since it was listed does not."""
+    for upload in uploads:
+        # Changes with every move into a state (the folder's own rename); the time of modification
+        # does not where an upload is cancelled and retried before it was claimed.
+        try:
+            version = str(upload.folder.stat().st_ctime_ns)
+        except FileNotFoundError:
+            continue
+        yield Waiting(name=upload.name, upload_id=upload.id, version=version)

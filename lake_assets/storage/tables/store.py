@@ -9,7 +9,7 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,7 +273,7 @@ class IcebergTables:
     def replace(
         self,
         spec: TableSpec,
-        deliveries: Sequence[Delivery],
+        deliveries: Sequence[Delivery] | Callable[[], Sequence[Delivery]],
         *,
         where: Sequence[dict[str, str]] | None = None,
         lease: Lease | None = None,
@@ -281,18 +281,21 @@ class IcebergTables:
         """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
 
         Args:
+            deliveries: Or what makes them: called after the table is read, and again whenever
+                another writer was faster, so that they are never older than what they replace.
             where: Rows to go: any of these column → value sets; None: all rows.
             lease: Commit only while this is held.
         """
 
         def attempt() -> Commit:
             table = self._find(spec.name)
+            new = deliveries() if callable(deliveries) else deliveries
             if table is None:
-                snapshot_id = self._append(None, spec, deliveries)
+                snapshot_id = self._append(None, spec, new)
             else:
-                overwrite(table, spec, deliveries, any_of(where))
+                overwrite(table, spec, new, any_of(where))
                 snapshot_id = _current_snapshot_id(table)
-            return _commit(spec, deliveries, snapshot_id)
+            return _commit(spec, new, snapshot_id)
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
