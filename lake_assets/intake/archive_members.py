@@ -8,6 +8,7 @@ they come out; headers are not believed.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import tarfile
@@ -125,8 +126,9 @@ def damage_is_refused(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        # gzip, bzip2 and zstd say OSError for damaged data too, but then without a number.
-        if error.errno is not None:
+        # gzip, bzip2 and zstd say OSError for damaged data too, but then without a number; zipfile
+        # seeks to where a damaged index says, be it before the file.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise _damaged(path, error) from error
 

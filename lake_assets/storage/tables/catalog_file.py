@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.files import new_file, storage_errors
 from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
 from lake_assets.storage.tables.file_io import local_path
 
+_log = logging.getLogger(__name__)
 _WAIT_S = 30.0
 # https://www.sqlite.org/fileformat.html, 1.3.
 _CHANGE_COUNT_AT = 24
@@ -69,12 +72,21 @@ def seal_catalog(catalog_file: Path) -> None:
     seal is of a state that was really there. Nothing is fsynced: after a power cut the seal may be
     stale, not wrong.
 
+    Where the disk refuses, the seal stays stale, which `lake verify` tells: what was ingested is
+    in its tables by now.
+
     Raises:
-        StorageUnavailable: The disk is full.
         sqlite3.DatabaseError: It is no database any more.
     """
     if not catalog_file.exists():
         return
+    try:
+        _seal(catalog_file)
+    except (sqlite3.OperationalError, StorageUnavailable) as error:
+        _log.warning("%s is not sealed: %s; `lake repair` does it", catalog_file, error)
+
+
+def _seal(catalog_file: Path) -> None:
     with _reading(catalog_file) as connection:
         content = connection.serialize()
         plain = {
