@@ -66,9 +66,14 @@ class Notes:
             self.remove(name)
 
     def names(self) -> tuple[DatasetName, ...]:
-        """Return the datasets that there are notes about, sorted."""
-        found = (path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}"))
-        return tuple(sorted(DatasetName.parse(text) for text in found))
+        """Return the datasets that there are notes about, sorted.
+
+        Raises:
+            StorageUnavailable.
+        """
+        with storage_errors(self._folder):
+            found = [path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")]
+        return tuple(sorted(map(DatasetName.parse, found)))
 
     def _path(self, name: DatasetName) -> Path:
         return self._folder / f"{name.provider}.{name.dataset}{_SUFFIX}"
