@@ -334,10 +334,12 @@ def wait_until_gone(watched: list[int]) -> None:
 
 
 BUSY = """
-    import itertools, os, sys, time
+    import itertools, os, signal, sys, time
     from lake_assets.media.engines import Engine
 
     if __name__ == "__main__":
+        # The tests may run in the background of a shell, which has them ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with Engine(2) as engine:
             print(next(engine.map(abs, [-1])), flush=True)
             pids = [worker.pid for worker in engine.processes]
