@@ -251,7 +251,7 @@ def test_where_rows_were_replaced_a_plan_is_made_anew(place):
     tables.plan("lake.things")
     with tables.part_writer(SHARED, stem="new") as parts:
         parts.write(pa.Table.from_pylist(things("p", 3), schema=SHARED.schema))
-        new = Delivery(key="new", parts=parts.close())
+        new = Delivery(keys=("new",), parts=parts.close())
     tables.replace(SHARED, [new], where=[{"provider": "p"}])
     append(tables, SHARED, "r", things("r", 4))
     assert as_set(tables.plan("lake.things")) == as_set(whole(place))
