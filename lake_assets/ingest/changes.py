@@ -18,8 +18,8 @@ def changes_of(
 ) -> dict[Asset, TableChange]:
     """Return the commits that bring ``group`` into the tables, in ``COMMIT_ORDER``.
 
-    A table that nothing comes into is not committed to: an upload of duplicates alone costs one
-    commit, to the ledger.
+    A table that nothing comes into is not committed to, once it is there: an upload of duplicates
+    alone costs one commit, to the ledger. One that is not there is made: people ask it for rows.
 
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
@@ -33,7 +33,8 @@ def changes_of(
             lease=lease,
         )
         for asset in COMMIT_ORDER
-        if rebuild or (group is not None and group.parts[asset])
+        if rebuild
+        or (group is not None and (group.parts[asset] or _is_new(stores, table_of(asset, name))))
     }
 
 
@@ -47,6 +48,10 @@ def _spec(stores: Stores, asset: Asset, name: DatasetName, group: Group | None) 
         own = grow_schema(own, schema_of_part(part))
     own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
     return raw_spec(name, stores.registry().contract(name), own)
+
+
+def _is_new(stores: Stores, table: str) -> bool:
+    return not stores.tables.exists(table)
 
 
 def table_of(asset: Asset, name: DatasetName) -> str:
