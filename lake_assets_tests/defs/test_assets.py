@@ -393,7 +393,8 @@ def test_in_a_range_a_busy_dataset_comes_last(shell: Shell, monkeypatch: pytest.
             assert shell.run(SHOPS, OTHER).success
         finally:
             progress.on_wait.reset(token)
-    assert order == ["shop.slips", "waits for shop/receipts", "shop.receipts"]
+    own = [item for item in order if not item.startswith("lake.")]
+    assert own == ["shop.slips", "waits for shop/receipts", "shop.receipts"]
 
 
 # -- failures
