@@ -1,11 +1,11 @@
 """The one path from a claimed upload to committed tables.
 
-``session`` takes a dataset's lease, recovers what a dead process left and claims what is pending;
-``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``; ``parts`` puts
-those of a group into files; ``changes`` says
-what to commit and does it, once; ``recovery`` and ``ledger`` finish the uploads, and heal what a
-dead process left; ``rebuild`` keeps note of one that is under way. ``many``
-works on several datasets.
+``session`` takes a dataset's lease, recovers what a dead process left and claims what is pending,
+in ``groups``; ``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``;
+``parts`` puts those of a group into files; ``changes`` says what to commit and does it, once;
+``recovery`` and ``ledger`` finish the uploads, and heal what a dead process left; ``rebuild`` keeps
+note of one that is under way; ``trouble`` says what an error means. ``many`` works on several
+datasets.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from lake_assets.ingest.model import (
     Ingested,
     Outcome,
     Prepared,
+    Request,
     TableChange,
     failed_uploads,
     raise_failures,
 )
 from lake_assets.ingest.recovery import finish
-from lake_assets.ingest.session import Request, ingest, prepared_dataset
+from lake_assets.ingest.session import ingest, prepared_dataset
 
 __all__ = [
     "COMMIT_ORDER",

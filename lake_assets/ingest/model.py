@@ -1,4 +1,4 @@
-"""What ingestion passes on: what an upload came to, and what is to be committed for it."""
+"""What ingestion passes on: what is wanted, what an upload came to, what is to be committed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,25 @@ from lake_assets.storage.tables import Commit, Delivery, Lease, Part, TableSpec
 Asset = Literal["images", "raw", "quarantine"]
 COMMIT_ORDER: tuple[Asset, ...] = ("images", "raw", "quarantine")
 """Images first: a row in a dataset's table never names an image that ``lake.images`` lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to bring up to date, and how."""
+
+    name: DatasetName
+    upload_ids: frozenset[str] | None = None
+    """Only these of the pending uploads; None: all."""
+    rebuild: bool = False
+    """Read all finished uploads again, and put the result in the place of what is there."""
+    run_id: str = ""
+    """Dagster run, or empty."""
+    on_rows: Callable[[int], None] = lambda rows: None
+    """Called with the number of rows read so far, over all uploads, once per batch."""
+    on_wait: Callable[[], None] | None = None
+    """Called once if another process is working on the dataset."""
+    wait_s: float | None = None
+    """How long to wait for that process, in seconds; None: ``busy_timeout_s``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +246,8 @@ class Prepared:
     changes: Mapping[Asset, TableChange]
     """In ``COMMIT_ORDER``; of tables that nothing comes into there is none."""
     group: Group | None
+    before: tuple[PreparedUpload, ...] = ()
+    """Uploads of earlier groups; they are committed and finished."""
     failures: tuple[FailedUpload, ...] = ()
     recovered: tuple[PreparedUpload, ...] = ()
     """Uploads of a process that died, committed before these."""
@@ -237,20 +258,27 @@ class Prepared:
         """The uploads that are to be committed."""
         return self.group.uploads if self.group else ()
 
+    @property
+    def all_uploads(self) -> tuple[PreparedUpload, ...]:
+        """All uploads that this process prepared."""
+        return (*self.before, *self.uploads)
+
     def parts(self, asset: Asset) -> tuple[Part, ...]:
         """Return the files that come into the table of ``asset``."""
         return self.group.parts[asset] if self.group else ()
 
     def total(self) -> Mapping[str, float]:
-        """Return the sums of the uploads' numbers, by name."""
+        """Return the sums of all uploads' numbers, by name."""
         names = ("rows_in", "accepted", "rejected", "duplicate", "images_in", "images_stored",
                  "bytes_in", "image_bytes_in", "image_bytes_stored", "seconds")  # fmt: skip
-        return {name: sum(getattr(item.outcome, name) for item in self.uploads) for name in names}
+        return {
+            name: sum(getattr(item.outcome, name) for item in self.all_uploads) for name in names
+        }
 
     def rejected_by_rule(self) -> Mapping[str, int]:
         """Return how many rows each rule rejected."""
         counts: dict[str, int] = {}
-        for item in self.uploads:
+        for item in self.all_uploads:
             for rule, count in item.outcome.rejected_by_rule.items():
                 counts[rule] = counts.get(rule, 0) + count
         return counts

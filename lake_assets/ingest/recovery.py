@@ -46,12 +46,12 @@ def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUp
     if not left and lease.left_token is None:
         return ()
     tokens = {upload.token for upload in left} | {lease.left_token}
-    # First: whoever comes next, should this process die too, no longer knows these tokens.
+    # Now, while the tokens are known: should this process die too, nobody finds them again.
     _remove_unused_parts(
         stores, name, [token for token in tokens if token is not None],
         has_journal=any(map(has_journal, left)),
     )  # fmt: skip
-    # The new name comes first: from now on nothing that the other process still writes gets here.
+    # Under a new name, so that nothing that the other process may still write gets here.
     taken = [stores.staging.claim(upload, token=lease.token) for upload in left]
     claimed = [upload for upload in taken if upload]
     for upload in claimed:
@@ -107,7 +107,7 @@ def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
     for upload in claimed:
         if upload.id not in known:
             _log.warning("upload %s: its process died; ingesting it again", upload.id)
-            stores.staging.release(upload)
+            stores.staging.release_after_death(upload)
     stores.staging.finish([upload for upload in claimed if upload.id in known])
 
 
@@ -172,16 +172,9 @@ def require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload
         )
 
 
-def claim_pending(
-    stores: Stores, name: DatasetName, upload_ids: frozenset[str] | None, lease: Lease
-) -> list[Upload]:
-    """Take the pending uploads of a dataset (or those of ``upload_ids``) for this process."""
-    wanted = [
-        upload
-        for upload in stores.staging.uploads(State.PENDING, name=name)
-        if upload_ids is None or upload.id in upload_ids
-    ]
-    claimed = [stores.staging.claim(upload, token=lease.token) for upload in wanted]
+def claim(stores: Stores, uploads: Sequence[Upload], lease: Lease) -> list[Upload]:
+    """Take pending uploads for this process, and return those that were still there."""
+    claimed = [stores.staging.claim(upload, token=lease.token) for upload in uploads]
     return [upload for upload in claimed if upload]
 
 

@@ -42,10 +42,10 @@ from lake_assets.storage.files import (
     fsync_file,
     fsync_folder,
     move_atomically,
-    new_file,
     remove_tree,
     storage_errors,
     write_atomically,
+    write_new,
 )
 from lake_assets.storage.processes import is_dead, signature
 from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
@@ -55,6 +55,8 @@ JOURNAL_FILE = "prepared.json"
 """In a claimed upload: what is to be committed for it and those prepared together with it."""
 OUTCOME_FILE = "outcome.json"
 """In a finished upload: what became of it."""
+DEATHS_FILE = "deaths.json"
+"""In an upload whose processes died: how many."""
 LEASE_FILE = "lease.json"
 _UNSIGNED_S = 60.0
 """How long a folder may lack its lease before its process is taken for dead."""
@@ -109,6 +111,12 @@ class Upload:
     def error(self) -> dict[str, Any] | None:
         """Return why it failed, or None."""
         return _read_json(self.folder / ERROR_FILE)
+
+    @property
+    def deaths(self) -> int:
+        """How many processes died while they had claimed it and not yet ingested it."""
+        plain = _read_json(self.folder / DEATHS_FILE)
+        return int(plain["deaths"]) if plain else 0
 
     @property
     def token(self) -> int | None:
@@ -272,6 +280,13 @@ class Staging:
         """Give a claimed upload back, to be ingested again from its start."""
         return self._move(upload, State.PENDING)
 
+    def release_after_death(self, upload: Upload) -> Upload | None:
+        """Give back what a process that died had claimed, and count its death."""
+        text = sealed_json({"deaths": upload.deaths + 1})
+        with storage_errors(upload.folder):  # a lost count costs one more try: no sync
+            (upload.folder / DEATHS_FILE).write_text(text, encoding="utf-8")
+        return self.release(upload)
+
     def retry(self, upload_id: str) -> Upload:
         """Make a failed or cancelled upload pending again.
 
@@ -297,7 +312,8 @@ class Staging:
                 f"upload {upload_id} is {self.find(upload_id).state}, not {wanted}",
                 upload_id=upload_id,
             )
-        (moved.folder / ERROR_FILE).unlink(missing_ok=True)
+        for name in (ERROR_FILE, DEATHS_FILE):
+            (moved.folder / name).unlink(missing_ok=True)
         return moved
 
     def _move(
@@ -349,6 +365,5 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write_new(path: Path, text: str) -> None:
-    with new_file(path) as writer:
-        writer.write_all([text.encode()])
+    write_new(path, memoryview(text.encode()), mode=0o644)
     fsync_file(path)

@@ -30,7 +30,7 @@ from lake_assets.errors import (
     StorageUnavailable,
     UploadsFailed,
 )
-from lake_assets.ingest import COMMIT_ORDER, Request, commit, ingest, prepared_dataset
+from lake_assets.ingest import COMMIT_ORDER, Request, commit, groups, ingest, prepared_dataset
 from lake_assets.ingest import parts as ingest_parts
 from lake_assets.ingest import session as ingest_session
 from lake_assets.intake.uploads import State
@@ -697,7 +697,7 @@ def test_a_rebuild_that_is_interrupted_leaves_the_old_rows(lake, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_session, "prepare_upload", interrupted)
+        patch.setattr(groups, "prepare_upload", interrupted)
         with pytest.raises(KeyboardInterrupt):
             lake.rebuild(NAME)
     assert rows(lake, "a") == [(1,)]
@@ -726,14 +726,14 @@ def test_a_rebuild_of_a_dataset_without_uploads_changes_nothing(lake):
 
 def test_an_upload_that_is_interrupted_waits_for_the_next_run(lake, monkeypatch):
     stage(lake, pa.table({"a": [1]}))
-    prepare = ingest_session.prepare_upload
+    prepare = groups.prepare_upload
 
     def interrupted(job, upload, rows):
         prepare(job, upload, rows)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_session, "prepare_upload", interrupted)
+        patch.setattr(groups, "prepare_upload", interrupted)
         with pytest.raises(KeyboardInterrupt):
             lake.ingest_pending()
     assert (states(lake), orphans(lake)) == (["pending"], set())
@@ -747,8 +747,9 @@ import os, sys
 from pathlib import Path
 from lake_assets.contracts.names import DatasetName
 from lake_assets.ingest import Request, commit, prepared_dataset
-from lake_assets.ingest import session
+from lake_assets.ingest import groups
 from lake_assets.ingest.ledger import ledger_change
+from lake_assets.ingest.model import Group
 from lake_assets.lake import Lake
 
 lake, crash_after, rebuild = Lake.open(sys.argv[1]), sys.argv[2], sys.argv[3] == "rebuild"
@@ -759,13 +760,13 @@ def crash_if(step):
         os._exit(17)
 
 if crash_after == "claim":
-    session.prepare_upload = lambda job, upload, rows: crash_if("claim")
+    groups.prepare_upload = lambda job, upload, rows: crash_if("claim")
 if crash_after == "half a journal":
-    write = session.Group.write_journal
+    write = Group.write_journal
     def write_and_crash(self):
         write(self)
         crash_if("half a journal")
-    session.Group.write_journal = write_and_crash
+    Group.write_journal = write_and_crash
 with prepared_dataset(stores, Request(name=DatasetName("acme", "d"), rebuild=rebuild)) as prepared:
     for asset, change in prepared.changes.items():
         commit(stores, change)

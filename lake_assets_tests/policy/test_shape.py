@@ -18,11 +18,11 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "constants", "mis
 
 BROAD_HANDLERS = {
     # The error boundaries, and clean-ups that raise again.
-    ("lake_assets/ingest/session.py", "_add", "Exception"):
+    ("lake_assets/ingest/groups.py", "_add", "Exception"):
         "the boundary of one upload: it goes to failed/, the others go on",
     ("lake_assets/media/worker_processes.py", "_answered", "Exception"):
         "what an item raises in a worker is raised again in the process that asked",
-    ("lake_assets/ingest/session.py", "_prepare_uploads", "BaseException"):
+    ("lake_assets/ingest/groups.py", "prepare_group", "BaseException"):
         "interrupted: the uploads are given back; raises again",
     ("lake_assets/intake/delivery.py", "stage_delivery", "BaseException"):
         "a delivery that did not get through leaves nothing in incoming/; raises again",

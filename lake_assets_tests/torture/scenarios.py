@@ -10,15 +10,18 @@ import io
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract, update_registry
 from lake_assets.errors import UploadsFailed
+from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 
@@ -37,8 +40,20 @@ class Scenario:
     """What a person, or the sensor, does after it went wrong."""
     again: tuple[tuple[DatasetName, str], ...]
     """Deliveries to hand over a second time; they must bring nothing new."""
-    small_bytes: int | None = None
-    """Stands in for ``parts.SMALL_BYTES``, so that small uploads write parts of their own."""
+    constants: Mapping[tuple[ModuleType, str], int] = field(default_factory=dict)
+    """Stand in for bounds of the lake that these small deliveries do not reach."""
+
+    @contextmanager
+    def bounds(self) -> Iterator[None]:
+        """Work with this scenario's bounds in the block."""
+        before = {place: getattr(*place) for place in self.constants}
+        for place, value in self.constants.items():
+            setattr(*place, value)
+        try:
+            yield
+        finally:
+            for place, value in before.items():
+                setattr(*place, value)
 
 
 # -- deliveries
@@ -143,6 +158,11 @@ def _with_ticks(lake: Lake, folder: Path) -> None:
     deliver(lake, write_ticks(folder / "ticks.csv", seed=1, rows=60), TICKS)
 
 
+def _with_more_ticks(lake: Lake, folder: Path) -> None:
+    _with_ticks(lake, folder)
+    deliver(lake, write_ticks(folder / "more.csv", seed=2, rows=30), TICKS)
+
+
 def _with_slips(lake: Lake, folder: Path) -> None:
     # The dataset exists, and half of what comes is known to it.
     deliver(lake, write_slips(folder / "before", seed=1, count=2), SLIPS)
@@ -186,7 +206,18 @@ SCENARIOS: Mapping[str, Scenario] = {
     "images": Scenario(prepare=_with_photos, act=ingest, heal=ingest, again=((PHOTOS, "photos"),)),
     "rows": Scenario(prepare=_with_ticks, act=ingest, heal=ingest, again=((TICKS, "ticks.csv"),)),
     "rows in parts of their own": Scenario(
-        prepare=_with_ticks, act=ingest, heal=ingest, again=((TICKS, "ticks.csv"),), small_bytes=0
+        prepare=_with_ticks,
+        act=ingest,
+        heal=ingest,
+        again=((TICKS, "ticks.csv"),),
+        constants={(parts, "SMALL_BYTES"): 0},
+    ),
+    "rows in two groups": Scenario(
+        prepare=_with_more_ticks,
+        act=ingest,
+        heal=ingest,
+        again=((TICKS, "ticks.csv"), (TICKS, "more.csv")),
+        constants={(groups, "GROUP_UPLOADS"): 1},
     ),
     "images with rows": Scenario(
         prepare=_with_slips, act=ingest, heal=ingest, again=((SLIPS, "slips"),)

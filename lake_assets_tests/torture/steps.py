@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lake_assets.ingest import parts
 from lake_assets.lake import Lake
 from lake_assets_tests.e2e.real_lake import contents, failed_checks, leftovers
 from lake_assets_tests.torture.scenarios import SCENARIOS, deliver
@@ -24,19 +21,19 @@ def prepare(scenario: str, home: str, folder: str) -> None:
     """Make the lake of a scenario."""
     with Lake.init(home) as lake:
         (Path(home) / "lake.toml").write_text(_SETTINGS)
-    with Lake.open(home) as lake, _as_of(scenario):
+    with Lake.open(home) as lake, SCENARIOS[scenario].bounds():
         SCENARIOS[scenario].prepare(lake, Path(folder))
 
 
 def act(scenario: str, home: str, folder: str) -> None:
     """Do a scenario's work."""
-    with Lake.open(home) as lake, _as_of(scenario):
+    with Lake.open(home) as lake, SCENARIOS[scenario].bounds():
         SCENARIOS[scenario].act(lake, Path(folder))
 
 
 def heal(scenario: str, home: str, folder: str) -> None:
     """Do what is done after the work went wrong."""
-    with Lake.open(home) as lake, _as_of(scenario):
+    with Lake.open(home) as lake, SCENARIOS[scenario].bounds():
         SCENARIOS[scenario].heal(lake, Path(folder))
 
 
@@ -89,18 +86,6 @@ def restore(template: str, place: str) -> None:
     """Put a copy of ``template`` in the place of what is there."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(template, place, symlinks=True)
-
-
-@contextlib.contextmanager
-def _as_of(scenario: str) -> Iterator[None]:
-    before = parts.SMALL_BYTES
-    wanted = SCENARIOS[scenario].small_bytes
-    if wanted is not None:
-        parts.SMALL_BYTES = wanted
-    try:
-        yield
-    finally:
-        parts.SMALL_BYTES = before
 
 
 def host() -> int:

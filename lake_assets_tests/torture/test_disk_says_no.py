@@ -14,7 +14,7 @@ import pytest
 
 from lake_assets_tests.torture.disks import lift, small_disk
 from lake_assets_tests.torture.server import Ended, Server
-from lake_assets_tests.torture.walk import Place, Quiet, sample
+from lake_assets_tests.torture.walk import Place, Quiet, sample, was_struck
 
 _SAMPLED = 3
 _SCENARIOS = ("images", "rows in parts of their own", "images with rows", "rebuild", "staging")
@@ -43,15 +43,15 @@ def test_no_from_any_point_on(place: tuple[Place, Quiet]):
             told = {"disk": str(disk)} if strike in _NEEDS_DISK else {}
             ended = made.act(at=at, strike=strike, **told)
             lift(disk)
-            trouble = _unclear(ended) or quiet.differences(made.heal_and_look())
+            trouble = _unclear(ended, at) or quiet.differences(made.heal_and_look())
             if trouble:
                 wrong[f"{strike} at {at} {quiet.labels[at]}"] = trouble
     assert wrong == {}
 
 
-def _unclear(ended: Ended) -> str:
+def _unclear(ended: Ended, at: int) -> str:
     """Return what is wrong with how a process ended that met a limit; empty: nothing is."""
-    if ended.struck is None:
+    if not was_struck(ended, at):
         return f"was not struck: {ended.code} {ended.error}"
     if ended.error is None:
         return ""  # nothing was written after that point, or it could be done without

@@ -16,7 +16,14 @@ from lake_assets.intake.manifest import (
     parse_manifest,
 )
 from lake_assets.intake.model import StagedFile
-from lake_assets.intake.uploads import ERROR_FILE, JOURNAL_FILE, LEASE_FILE, OUTCOME_FILE, State
+from lake_assets.intake.uploads import (
+    DEATHS_FILE,
+    ERROR_FILE,
+    JOURNAL_FILE,
+    LEASE_FILE,
+    OUTCOME_FILE,
+    State,
+)
 from lake_assets.storage.sealed_json import SealState, seal_state
 from lake_assets.storage.tables.catalog_file import read_catalog
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
@@ -30,7 +37,7 @@ from lake_assets.upkeep.verify.model import (
     Target,
 )
 
-_DOCUMENTS = frozenset({ERROR_FILE, JOURNAL_FILE, OUTCOME_FILE, LEASE_FILE})
+_DOCUMENTS = frozenset({DEATHS_FILE, ERROR_FILE, JOURNAL_FILE, LEASE_FILE, OUTCOME_FILE})
 _OWN = frozenset({MANIFEST_FILE, LIST_FILE, *_DOCUMENTS})
 _OTHER_FOLDERS = frozenset({"locks", "rebuilds", "stale"})
 
