@@ -14,9 +14,9 @@ import pytest
 
 from lake_assets_tests.torture.disks import lift, small_disk
 from lake_assets_tests.torture.server import Ended, Server
-from lake_assets_tests.torture.walk import Place, Quiet, sample, was_struck
+from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample, was_struck
 
-_SAMPLED = 3
+_SAMPLED = 60 if IS_FULL else 3
 _SCENARIOS = ("images", "rows in parts of their own", "images with rows", "rebuild", "staging")
 _NEEDS_DISK = ("fill", "read_only")
 _STRIKES = (*_NEEDS_DISK, "few_files", "short_files")
@@ -31,21 +31,21 @@ def place(
         yield made, made.quiet()
 
 
-def test_no_from_any_point_on(place: tuple[Place, Quiet]):
+@pytest.mark.parametrize("strike", _STRIKES)
+def test_no_from_any_point_on(strike: str, place: tuple[Place, Quiet]):
     made, quiet = place
     disk = made.home.parent
     wrong: dict[str, Any] = {}
-    for strike in _STRIKES:
-        what = f"{made.scenario}, {strike}"
-        for at in sample(_SAMPLED, len(quiet.labels), what=what):
-            lift(disk)
-            made.begin()
-            told = {"disk": str(disk)} if strike in _NEEDS_DISK else {}
-            ended = made.act(at=at, strike=strike, **told)
-            lift(disk)
-            trouble = _unclear(ended, at) or quiet.differences(made.heal_and_look())
-            if trouble:
-                wrong[f"{strike} at {at} {quiet.labels[at]}"] = trouble
+    what = f"{made.scenario}, {strike}"
+    for at in sample(_SAMPLED, len(quiet.labels), what=what, even_if_full=True):
+        lift(disk)
+        made.begin()
+        told = {"disk": str(disk)} if strike in _NEEDS_DISK else {}
+        ended = made.act(at=at, strike=strike, **told)
+        lift(disk)
+        trouble = _unclear(ended, at) or quiet.differences(made.heal_and_look())
+        if trouble:
+            wrong[f"{at} {quiet.labels[at]}"] = trouble
     assert wrong == {}
 
 
