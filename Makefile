@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO_HOME ?= data/lake
+# Tests on all cores; each worker has servers and pools of its own, so not on dozens.
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test torture check format lock bench ui clean
@@ -29,10 +31,10 @@ demo: $(VENV)/.installed  ## Generate sample deliveries, run the main job on the
 	@$(BIN)/python -m lake_assets.samples.demo --home $(DEMO_HOME) --samples $(dir $(DEMO_HOME))samples
 
 test: $(VENV)/.installed  ## Run every test.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 torture: $(VENV)/.installed  ## Cut, freeze, crowd and refuse a lake at every step; takes an hour or two.
-	LAKE_TEST_FULL=1 $(BIN)/python -m pytest -s $(wildcard lake_assets_tests/torture lake_assets_tests/bad_input)
+	LAKE_TEST_FULL=1 $(BIN)/python -m pytest $(PARALLEL) $(wildcard lake_assets_tests/torture lake_assets_tests/bad_input)
 
 check: $(VENV)/.installed  ## Lint, types, and the tests that guard the architecture.
 	$(BIN)/ruff format --check .
