@@ -153,7 +153,7 @@ def watch(points: Points) -> Iterator[None]:
     put(builtins, "open", points.open)
     put(io, "open", points.open)
     put(ctypes, "CDLL", functools.partial(_watched_library, points))
-    put(Engine, "map", lambda _: _mapped_here)
+    put(Engine, "map", lambda _: mapped_here)
     for owner, name, label in _library_steps():
         put(owner, name, functools.partial(_named, points, label))
     try:
@@ -163,7 +163,7 @@ def watch(points: Points) -> Iterator[None]:
             step()
 
 
-def _mapped_here(engine: Engine, function: Callable[[Any], Any], items: Iterable[Any]) -> Any:
+def mapped_here(engine: Engine, function: Callable[[Any], Any], items: Iterable[Any]) -> Any:
     """Stand for the worker process: its steps (images and thumbnails) are points too.
 
     Where a real one dies, alone or with the process that uses it, `test_killed` looks.

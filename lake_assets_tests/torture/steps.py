@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lake_assets.lake import Lake
+from lake_assets.media.engines import Engine
 from lake_assets_tests.e2e.real_lake import contents, failed_checks, leftovers
+from lake_assets_tests.torture.points import mapped_here
 from lake_assets_tests.torture.scenarios import SCENARIOS, deliver
 from lake_assets_tests.torture.server import Task
 
@@ -33,7 +37,7 @@ def act(scenario: str, home: str, folder: str) -> None:
 
 def heal(scenario: str, home: str, folder: str) -> None:
     """Do what is done after the work went wrong."""
-    with Lake.open(home) as lake, SCENARIOS[scenario].bounds():
+    with Lake.open(home) as lake, SCENARIOS[scenario].bounds(), _workers(lake):
         SCENARIOS[scenario].heal(lake, Path(folder))
 
 
@@ -67,13 +71,25 @@ def look(home: str) -> dict[str, Any]:
 def deliver_again(scenario: str, home: str, folder: str) -> Counter[str]:
     """Deliver all of a scenario a second time and return what was new in it."""
     new: Counter[str] = Counter()
-    with Lake.open(home) as lake:
+    with Lake.open(home) as lake, _workers(lake):
         for name, source in SCENARIOS[scenario].again:
             done = lake.ingest(deliver(lake, Path(folder) / source, name))
             for outcome in done.outcomes:
                 new["rows"] += outcome.accepted
                 new["images"] += outcome.images_stored
     return +new
+
+
+@contextlib.contextmanager
+def _workers(lake: Lake) -> Iterator[None]:
+    """Look at images in this process if the lake has one worker: to start it takes a second."""
+    real = Engine.map
+    if lake.stores.settings.workers == 1:
+        Engine.map = mapped_here  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        Engine.map = real  # type: ignore[method-assign]
 
 
 def modules_after(task: Task) -> list[str]:
