@@ -38,6 +38,7 @@ def status_document(status: UploadStatus) -> dict[str, Any]:
     return {
         **upload_document(status.upload),
         "rows_read": status.rows_read,
+        "deaths": status.upload.deaths,
         "error": status.error,
         "outcome": outcome_document(status.outcome) if status.outcome else None,
     }

@@ -117,6 +117,7 @@ def _print_status(opened: Session, found: UploadStatus) -> None:
 
     upload, manifest = found.upload, found.upload.manifest
     read = "" if found.rows_read is None else counted(found.rows_read, "row")
+    died = f"{upload.deaths:,}" if upload.deaths else ""
     print_facts(
         [
             ("upload", upload.id),
@@ -124,6 +125,7 @@ def _print_status(opened: Session, found: UploadStatus) -> None:
             ("state", str(upload.state)),
             ("error", found.error or ""),
             ("read so far", read),
+            ("processes died", died),
             ("uploaded", f"{instant(manifest.created_at)} by {manifest.created_by}"),
             ("source", manifest.source),
             ("files", f"{counted(manifest.file_count, 'file')}, {size(manifest.byte_count)}"),

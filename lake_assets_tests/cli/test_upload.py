@@ -91,6 +91,17 @@ def test_status_tells_of_a_pending_upload(typed: Run, people: Path):
     assert (document["state"], document["outcome"], document["files"]) == ("pending", None, 1)
 
 
+def test_status_tells_of_processes_that_died_over_an_upload(typed: Run, lake: Lake, people: Path):
+    upload_id = deliver(typed, people)
+    assert "processes died" not in typed("process", "status", upload_id).out
+    for _ in range(2):
+        claimed = lake.stores.staging.claim(lake.stores.staging.find(upload_id), token=1)
+        assert claimed
+        lake.stores.staging.release_after_death(claimed)
+    assert "processes died  2" in typed("process", "status", upload_id).out
+    assert typed("process", "status", upload_id, "--json").json["deaths"] == 2
+
+
 def test_an_unknown_upload_is_an_error(typed: Run):
     unknown = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
     for words in (("status",), ("retry",), ("cancel",), ("start", "--job"),
