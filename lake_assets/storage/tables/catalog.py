@@ -6,6 +6,7 @@ names; a commit that names its lease happens only while that is held.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +50,7 @@ class LakeCatalog(SqlCatalog):
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
+        self._guard = threading.Lock()
         event.listen(self.engine, "commit", self._require_fence)
         event.listen(self.engine.pool, "checkin", _roll_back)
 
@@ -69,7 +71,7 @@ class LakeCatalog(SqlCatalog):
         # A metadata file never changes, and each step of an ingestion asks for its tables again:
         # twenty times per upload, a millisecond per hundred snapshots.
         location = orm_table.metadata_location
-        metadata = self._metadata.pop(location, None)
+        metadata = self._metadata.get(location)
         if location is None or metadata is None:
             table = super()._convert_orm_to_iceberg(orm_table)
             metadata = table.metadata
@@ -81,9 +83,11 @@ class LakeCatalog(SqlCatalog):
                 io=self._load_file_io(metadata.properties, location),
                 catalog=self,
             )
-        self._metadata[table.metadata_location] = metadata
-        if len(self._metadata) > _KEPT_METADATA:
-            del self._metadata[next(iter(self._metadata))]
+        with self._guard:  # several threads may look at tables
+            self._metadata.pop(table.metadata_location, None)
+            self._metadata[table.metadata_location] = metadata
+            if len(self._metadata) > _KEPT_METADATA:
+                del self._metadata[next(iter(self._metadata))]
         return table
 
     def _require_fence(self, connection: Connection) -> None:

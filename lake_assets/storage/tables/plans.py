@@ -14,6 +14,7 @@ import base64
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -185,6 +186,7 @@ class Plans:
         self._catalog_file = catalog_file
         self._folder = folder
         self._remembered: dict[str, TablePlan] = {}
+        self._guard = threading.Lock()
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all tables, sorted."""
@@ -243,10 +245,11 @@ class Plans:
             _log.debug("the plan of %s is not kept: %s", table, error)
 
     def _remember(self, plan: TablePlan) -> None:
-        self._remembered.pop(plan.facts.name, None)
-        while len(self._remembered) >= _REMEMBERED:
-            self._remembered.pop(next(iter(self._remembered)))
-        self._remembered[plan.facts.name] = plan
+        with self._guard:  # several threads may look at tables
+            self._remembered.pop(plan.facts.name, None)
+            while len(self._remembered) >= _REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[plan.facts.name] = plan
 
     def _load(self, path: Path | None) -> TablePlan | None:
         try:
