@@ -67,6 +67,23 @@ def test_a_column_is_encoded_as_its_values_are(values, expected):
     assert chosen(pa.table({"a": values})) == others
 
 
+@pytest.mark.parametrize("count", [2**14, 122_880, 500_000])
+@pytest.mark.parametrize(
+    ("value_of", "expected"),
+    [
+        (lambda n: n, DELTA),
+        (lambda n: n // 2, DELTA),
+        (lambda n: n // 6, DICTIONARY),
+        (lambda n, few=1_500: n % few, DICTIONARY),
+        (lambda n, few=1_500: n // 9 if n % 9 else n % few, DICTIONARY),
+    ],
+    ids=["distinct", "half distinct", "runs", "cycles", "runs and cycles"],
+)
+def test_a_sample_of_many_values_says_what_all_of_them_would(value_of, expected, count):
+    values = pa.array([value_of(n) for n in range(count)], pa.int32())
+    assert chosen(pa.table({"a": values.slice(0, 122_880)})) == {"a": expected}
+
+
 @pytest.mark.parametrize(("values", "expected"), CASES.values(), ids=CASES.keys())
 def test_the_file_is_encoded_so_and_holds_the_same_values(values, expected):
     table = pa.table({"a": values})
