@@ -4,7 +4,12 @@ import threading
 
 import pytest
 
-from lake_assets.storage.tables.background import MOST_WAITING, THREAD_NAME, BackgroundCalls
+from lake_assets.storage.tables.background import (
+    MOST_WAITING,
+    THREAD_NAME,
+    BackgroundCalls,
+    BackgroundLanes,
+)
 
 
 @pytest.fixture
@@ -131,3 +136,48 @@ def test_stopping_forgets_errors(calls):
     calls.submit(fail)
     calls.stop()
     calls.finish()
+
+
+@pytest.fixture
+def lanes():
+    lanes = BackgroundLanes(2)
+    yield lanes
+    lanes.stop()
+    assert threads() == []
+
+
+def test_lanes_run_beside_each_other(lanes):
+    both = threading.Barrier(2)
+    for lane in range(2):
+        lanes.submit(lane, lambda: both.wait(10))
+    lanes.finish()
+    assert not both.broken
+
+
+def test_calls_of_a_lane_run_in_order(lanes):
+    seen = [], []
+    for number in range(20):
+        lanes.submit(number % 2, lambda number=number: seen[number % 2].append(number))
+    lanes.finish()
+    assert seen == (list(range(0, 20, 2)), list(range(1, 20, 2)))
+
+
+def test_the_error_of_a_lane_comes_out_of_the_others_calls(lanes):
+    failed = threading.Event()
+
+    def fail_and_say():
+        failed.set()
+        fail()
+
+    lanes.submit(1, fail_and_say)
+    failed.wait(10)
+    with pytest.raises(ValueError, match="it failed"):
+        while True:
+            lanes.submit(0, lambda: None)
+
+
+@pytest.mark.parametrize("lane", range(2))
+def test_the_error_of_any_lane_comes_out_at_the_end(lanes, lane):
+    lanes.submit(lane, fail)
+    with pytest.raises(ValueError, match="it failed"):
+        lanes.finish()

@@ -103,8 +103,10 @@ def test_a_part_that_is_large_enough_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "MAX_PART_BYTES", 1)
     monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 1)
     written = write(tmp_path, *(pa.table({"a": [n]}) for n in range(8)))
-    assert len(written) > 1
-    assert [row for part in written for row in rows_of(part)] == [{"a": n} for n in range(8)]
+    assert len(written) > 2
+    found = [[row["a"] for row in rows_of(part)] for part in written]
+    assert all(part == sorted(part) for part in found)
+    assert sorted(n for part in found for n in part) == list(range(8))
 
 
 def test_an_error_removes_everything_that_was_written(tmp_path):
@@ -148,6 +150,7 @@ def groups_of(part):
         ([4, 4, 4], [10, 2]),
         ([10, 1, 9], [10, 10]),
         ([7, 30], [10, 10, 10, 7]),
+        ([10, 10, 4], [10, 10, 4]),
     ],
 )
 def test_row_groups_are_full_but_for_the_last(tmp_path, monkeypatch, sizes, groups):
@@ -155,6 +158,38 @@ def test_row_groups_are_full_but_for_the_last(tmp_path, monkeypatch, sizes, grou
     (part,) = write(tmp_path, *(pa.table({"a": list(range(size))}) for size in sizes))
     assert groups_of(part) == groups
     assert [row["a"] for row in rows_of(part)] == [n for size in sizes for n in range(size)]
+
+
+def test_many_rows_go_to_two_parts_in_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 10)
+    sizes = [12, 8, 10, 10, 10, 10, 5]
+    tables, first = [], 0
+    for size in sizes:
+        tables.append(pa.table({"a": list(range(first, first + size))}))
+        first += size
+    written = write(tmp_path, *tables)
+    assert [groups_of(part) for part in written] == [[10, 10, 10, 10, 5], [10, 10]]
+    assert [part.rows for part in written] == [45, 20]
+    found = [[row["a"] for row in rows_of(part)] for part in written]
+    assert found == [[*range(20), *range(30, 40), *range(50, 65)], [*range(20, 30), *range(40, 50)]]
+
+
+def test_wide_rows_go_to_one_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(parts_module, "STRIPED_BYTES", 1_000)
+    (part,) = write(tmp_path, *(noise(10) for _ in range(6)))
+    assert groups_of(part) == [10] * 6
+
+
+def test_the_error_of_one_part_is_said_by_what_goes_to_the_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 10)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "u-00001.parquet").mkdir()  # a folder is where the second part should be
+    with writer(tmp_path) as open_writer, pytest.raises(StorageUnavailable):
+        for _ in range(100):
+            open_writer.write(noise(10))
+        open_writer.close()
+    open_writer.abort()
 
 
 def test_wide_rows_end_a_row_group_early(tmp_path, monkeypatch):

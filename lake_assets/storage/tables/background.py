@@ -1,7 +1,7 @@
-"""Calls that run on one thread of their own while the caller goes on.
+"""Calls that run on threads of their own while the caller goes on.
 
-Invariants: calls run in order, one at a time; few of them wait, so what they hold is bounded; the
-error of a call is never lost, and no call runs after it.
+Invariants: calls of one lane run in order, one at a time; few of them wait, so what they hold is
+bounded; the error of a call is never lost, and no call of its lane runs after it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ class BackgroundCalls:
         self._executor: ThreadPoolExecutor | None = None
         self._pending: deque[Future[None]] = deque()
         self._is_broken = False
+
+    def check(self) -> None:
+        """Return unless a call that is known to have ended failed.
+
+        Raises:
+            Exception: What it raised.
+        """
+        self._settle(len(self._pending))
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have ``call`` run after those before it; waits while enough are waiting.
@@ -63,3 +71,34 @@ class BackgroundCalls:
         while self._pending and (len(self._pending) > most or self._pending[0].done()):
             self._pending[0].result()  # one that failed stays, and raises again
             self._pending.popleft()
+
+
+class BackgroundLanes:
+    """Several threads; calls of one lane run in order, those of two lanes beside each other."""
+
+    def __init__(self, count: int) -> None:
+        self._lanes = tuple(BackgroundCalls() for _ in range(count))
+
+    def submit(self, lane: int, call: Callable[[], None]) -> None:
+        """Have ``call`` run after those of the same lane; waits while enough of them are waiting.
+
+        Raises:
+            Exception: What an earlier call of any lane raised, now and at every later use.
+        """
+        for other in self._lanes:
+            other.check()
+        self._lanes[lane].submit(call)
+
+    def finish(self) -> None:
+        """Return once all calls have run, and the threads have ended.
+
+        Raises:
+            Exception: What a call raised; then call ``stop``.
+        """
+        for lane in self._lanes:
+            lane.finish()
+
+    def stop(self) -> None:
+        """Drop the calls that have not begun, wait for those that run, and end the threads."""
+        for lane in self._lanes:
+            lane.stop()

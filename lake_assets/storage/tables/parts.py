@@ -1,7 +1,9 @@
 """Write Arrow rows as the Parquet parts of a table.
 
-Rows are encoded on a thread of their own while the next ones are read; memory is bounded by the
-row groups that are gathered, encoded, and wait for it. Invariant: a part holds rows of one
+Rows are encoded on threads of their own while the next ones are read; memory is bounded by the row
+groups that are gathered, encoded, and wait for it. One thread at a time can write a file (pyarrow
+26 does not offer the writer's own threads), so where many rows of a partition come, their row
+groups go to two parts in turns: half the time on two cores. Invariant: a part holds rows of one
 partition only, and is a complete file when ``PartWriter.close`` returns. It may not have reached
 the disk by then: whoever makes parts known to others syncs the file system first, once for all.
 """
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.seals import seal
-from lake_assets.storage.tables.background import BackgroundCalls
+from lake_assets.storage.tables.background import BackgroundLanes
 from lake_assets.storage.tables.encodings import choose_encodings
 from lake_assets.storage.tables.model import Part
 
@@ -28,13 +30,20 @@ ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group size, so that its scans and statistics fit ours."""
 ROW_GROUP_BYTES = 64 * 2**20
 """Rows of a row group, in bytes of Arrow memory: wide rows end it early. Three are held at once."""
+LANES = 2
+"""Threads, and parts that the rows of a partition go to in turns."""
+ALONE_GROUPS = 2
+"""Full row groups of a partition before a second part is begun; fewer rows make one file, and
+their steps come in one order."""
+STRIPED_BYTES = ROW_GROUP_BYTES // 2
+"""Larger row groups, of wide rows, go to the first part: twice as many of them would be held."""
 MAX_PART_BYTES = 512 * 2**20
 """Iceberg's default target file size."""
 COMPRESSION_LEVEL = 1
 """Of zstd. Level 3 takes 1.22 times the CPU time for files 1.2 % smaller."""
 
 MAX_OPEN_PARTS = 64
-"""Files open at once; that of the partition without rows for longest is closed first."""
+"""Partitions with open files; that of the partition without rows for longest is closed first."""
 MAX_WAITING_BYTES = 256 * 2**20
 """Rows gathered over all open parts, in bytes of Arrow memory."""
 
@@ -42,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class PartWriter:
-    """Writes rows for one table; a new part per partition, schema and 512 MiB.
+    """Writes rows for one table; new parts per partition, schema and 512 MiB.
 
     Rows are written some time after ``write`` returned, so it and ``close`` may raise the error of
     rows that an earlier call brought; once they have, nothing but ``abort`` is of use.
@@ -60,9 +69,9 @@ class PartWriter:
         self._folder = folder
         self._stem = stem
         self._partition_by = partition_by
-        self._open: dict[tuple[object, ...], _OpenPart] = {}
+        self._open: dict[tuple[object, ...], _Partition] = {}
         self._begun: list[_OpenPart] = []
-        self._background = BackgroundCalls()
+        self._background = BackgroundLanes(LANES)
 
     def write(self, rows: Any) -> None:
         """Append ``rows`` (a ``pyarrow.Table``); zero rows write nothing.
@@ -71,13 +80,15 @@ class PartWriter:
             StorageUnavailable: The disk is full, the folder may not be written to, and the like.
         """
         for key, group in _by_partition(rows, self._partition_by):
-            part = self._part_for(key, group.schema)
-            self._encode(part, part.gather(group))
-            if part.byte_count >= MAX_PART_BYTES:
-                self._close_part(key)
-        if sum(part.waiting_bytes for part in self._open.values()) >= MAX_WAITING_BYTES:
-            for part in list(self._open.values()):
-                self._encode(part, part.take())
+            partition = self._partition(key, group.schema)
+            groups = partition.gather(group)
+            if groups is not None:
+                self._encode(partition, groups, lane=partition.next_lane(groups))
+            if any(part.byte_count >= MAX_PART_BYTES for part in partition.parts.values()):
+                self._close(key)
+        if sum(partition.waiting_bytes for partition in self._open.values()) >= MAX_WAITING_BYTES:
+            for partition in list(self._open.values()):
+                self._encode_rest(partition)
 
     def close(self) -> tuple[Part, ...]:
         """Finish all parts and return them in the order they were begun.
@@ -86,7 +97,7 @@ class PartWriter:
             StorageUnavailable: as ``write``.
         """
         for key in list(self._open):
-            self._close_part(key)
+            self._close(key)
         self._background.finish()
         parts = tuple(part.finished() for part in self._begun)
         if parts:
@@ -113,17 +124,31 @@ class PartWriter:
         if error is not None:
             self.abort()
 
-    def _part_for(self, key: tuple[object, ...], schema: Any) -> _OpenPart:
-        part = self._open.get(key)
-        if part and not part.schema.equals(schema):
+    def _partition(self, key: tuple[object, ...], schema: Any) -> _Partition:
+        partition = self._open.get(key)
+        if partition and not partition.schema.equals(schema):
             # The upload brought a new column: Parquet files have one schema.
-            self._close_part(key)
-            part = None
-        if part is None:
-            part = self._begin_part(schema)
+            self._close(key)
+            partition = None
+        partition = partition or _Partition(self._begin_part(schema), schema)
         self._open.pop(key, None)
-        self._open[key] = part  # the one used last stands last
-        return part
+        self._open[key] = partition  # the one used last stands last
+        return partition
+
+    def _encode(self, partition: _Partition, rows: Any, *, lane: int) -> None:
+        if not partition.has_file:
+            self._make_room()
+            partition.has_file = True
+        part = partition.parts.get(lane)
+        if part is None:
+            part = partition.parts[lane] = self._begin_part(partition.schema)
+        part.rows += rows.num_rows
+        self._background.submit(lane, partial(part.encode, rows))
+
+    def _encode_rest(self, partition: _Partition) -> None:
+        rows = partition.take()
+        if rows is not None:
+            self._encode(partition, rows, lane=0)
 
     def _begin_part(self, schema: Any) -> _OpenPart:
         with storage_errors(self._folder):
@@ -132,45 +157,33 @@ class PartWriter:
         self._begun.append(_OpenPart(path, schema))
         return self._begun[-1]
 
-    def _encode(self, part: _OpenPart, rows: Any | None) -> None:
-        if rows is None:
-            return
-        if not part.has_file:
-            self._make_room()
-            part.has_file = True
-        self._background.submit(partial(part.encode, rows))
-
     def _make_room(self) -> None:
         # Rows that only wait need no file: with 500 partitions in each batch, closing parts for
         # every partition above the limit made a file of each batch's few rows.
-        with_file = [key for key, part in self._open.items() if part.has_file]
+        with_file = [key for key, partition in self._open.items() if partition.has_file]
         for key in with_file[: max(0, len(with_file) + 1 - MAX_OPEN_PARTS)]:
-            self._close_part(key)
+            self._close(key)
 
-    def _close_part(self, key: tuple[object, ...]) -> None:
-        part = self._open.pop(key)
-        self._encode(part, part.take())
-        self._background.submit(part.end)
+    def _close(self, key: tuple[object, ...]) -> None:
+        partition = self._open.pop(key)
+        self._encode_rest(partition)
+        for lane, part in partition.parts.items():
+            self._background.submit(lane, part.end)
 
 
-class _OpenPart:
-    """One Parquet file being written.
+class _Partition:
+    """The rows of one partition: gathered into full row groups, which go to one or two parts.
 
-    The caller's thread gathers small batches into full row groups; ``encode`` and ``end`` run in
-    the background and are alone in touching the file, until ``remove``.
+    Of the caller's thread alone.
     """
 
-    def __init__(self, path: Path, schema: Any) -> None:
-        self._path = path
+    def __init__(self, first: _OpenPart, schema: Any) -> None:
         self.schema = schema
-        self._rows = 0
+        self.parts = {0: first}
+        """By lane."""
         self.has_file = False
-        """Whether rows of it were handed to the background; set by the caller's thread."""
-        self.byte_count = 0
-        """Size of what is in the file so far."""
-        self._sink: Any = None
-        self._writer: Any = None
-        self._is_whole = False
+        """Whether any of its rows were handed to the background."""
+        self._full_groups = 0
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.waiting_bytes = 0
@@ -178,7 +191,6 @@ class _OpenPart:
     def gather(self, rows: Any) -> Any | None:
         """Add rows, and return those to be encoded now, if there are enough for a row group."""
         self._wait_with(rows)
-        self._rows += rows.num_rows
         if self.waiting_bytes >= ROW_GROUP_BYTES:
             return self.take()
         if self._waiting_rows < ROW_GROUP_ROWS:
@@ -189,9 +201,46 @@ class _OpenPart:
             self._wait_with(table.slice(whole))
         return table.slice(0, whole)
 
+    def next_lane(self, groups: Any) -> int:
+        """Return the lane that full row groups go to."""
+        if groups.nbytes > STRIPED_BYTES:
+            return 0
+        turn = self._full_groups + 1 - ALONE_GROUPS
+        self._full_groups += 1
+        return turn % LANES if turn > 0 else 0
+
     def take(self) -> Any | None:
         """Return all rows that were gathered, or None if there are none."""
         return self._take_waiting() if self._waiting else None
+
+    def _take_waiting(self) -> Any:
+        waiting, self._waiting = self._waiting, []
+        self._waiting_rows, self.waiting_bytes = 0, 0
+        return pa.concat_tables(waiting)
+
+    def _wait_with(self, rows: Any) -> None:
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self.waiting_bytes += rows.nbytes
+
+
+class _OpenPart:
+    """One Parquet file being written.
+
+    ``encode`` and ``end`` run in the background, on one lane, and are alone in touching the file,
+    until ``remove``.
+    """
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self._path = path
+        self._schema = schema
+        self.rows = 0
+        """Handed to the background so far; set by the caller's thread."""
+        self.byte_count = 0
+        """Size of what is in the file so far."""
+        self._sink: Any = None
+        self._writer: Any = None
+        self._is_whole = False
 
     def encode(self, rows: Any) -> None:
         """Write rows as row groups; the first ones begin the file and decide its encodings."""
@@ -213,7 +262,7 @@ class _OpenPart:
         """Return the part, which has ended."""
         if not self._is_whole:
             raise RuntimeError(f"{self._path} was not written to its end")
-        return Part(path=str(self._path), rows=self._rows, byte_count=self.byte_count)
+        return Part(path=str(self._path), rows=self.rows, byte_count=self.byte_count)
 
     def remove(self) -> None:
         """Let go of the file, complete or not, and remove it."""
@@ -233,22 +282,12 @@ class _OpenPart:
         self._sink = pa.OSFile(str(self._path), "wb")
         self._writer = pq.ParquetWriter(
             self._sink,
-            self.schema,
+            self._schema,
             compression="zstd",
             compression_level=COMPRESSION_LEVEL,
             use_dictionary=list(encodings.dictionaries),
             column_encoding=encodings.others,
         )
-
-    def _take_waiting(self) -> Any:
-        waiting, self._waiting = self._waiting, []
-        self._waiting_rows, self.waiting_bytes = 0, 0
-        return pa.concat_tables(waiting)
-
-    def _wait_with(self, rows: Any) -> None:
-        self._waiting.append(rows)
-        self._waiting_rows += rows.num_rows
-        self.waiting_bytes += rows.nbytes
 
 
 def schema_of_part(part: Part) -> Any:
