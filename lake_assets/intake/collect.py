@@ -7,10 +7,12 @@ refusal, or as litter. What is staged, every file and folder of it, has reached 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -21,9 +23,14 @@ from lake_assets.intake.folder_walk import walk
 from lake_assets.intake.frames import FRAME_NAME, as_table, write_frame
 from lake_assets.intake.image_columns import referenced_name
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
-from lake_assets.intake.references import Neighbourhood, references, with_image_column
 from lake_assets.intake.staged_folder import OwnShards, Progress, StagedFolder, role_of
 from lake_assets.storage.files import source_errors
+
+if TYPE_CHECKING:
+    from lake_assets.intake.references import Neighbourhood
+
+_REFERENCES = "lake_assets.intake.references"
+"""Imported with the readers, and pandas, which pyarrow takes along: as long as copying 300 MB."""
 
 UNDERSTOOD = (
     "Understood are images (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC), Parquet, CSV, TSV, JSON, "
@@ -80,13 +87,7 @@ def collect(
     staged = StagedFolder(files_folder, progress or _no_progress, shards)
     origin = _take(source, staged, limits or ArchiveLimits())
     _check_usable(staged, origin)
-    around = Neighbourhood(
-        files_folder=files_folder,
-        source_folder=origin.folder if follow_references else None,
-        holds_its_images=origin.is_folder,
-    )
-    resolved = with_image_column(options, staged.files, around)
-    _copy_references(staged, resolved, around)
+    resolved = _with_references(staged, options, origin, follow_references=follow_references)
     staged.sync()
     return Collected(
         files=tuple(staged.files),
@@ -137,9 +138,13 @@ def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Orig
     if reason := unusable_because(path.name):
         raise InvalidRequest(f"Rename {path.name!r}: its name {reason}.", path=str(path))
     # Before it is copied: it may be a disk image of a terabyte.
-    if role_of(path) == "other":
+    role = role_of(path)
+    if role == "other":
         raise UnsupportedFormat(f"{path} is not understood. {UNDERSTOOD}", path=str(path))
-    staged.copy(path, path.name)
+    with ThreadPoolExecutor(1) as importer:
+        if role == "data":
+            importer.submit(import_module, _REFERENCES)
+        staged.copy(path, path.name)
     return _Origin(described=str(path), folder=path.parent)
 
 
@@ -174,7 +179,27 @@ def _check_usable(staged: StagedFolder, origin: _Origin) -> None:
     )
 
 
+def _with_references(
+    staged: StagedFolder, options: ReadOptions, origin: _Origin, *, follow_references: bool
+) -> ReadOptions:
+    """Copy what rows name outside the delivery, and return the options with the image column."""
+    if not any(file.role == "data" for file in staged.files):
+        return options
+    from lake_assets.intake.references import Neighbourhood, with_image_column
+
+    around = Neighbourhood(
+        files_folder=staged.path,
+        source_folder=origin.folder if follow_references else None,
+        holds_its_images=origin.is_folder,
+    )
+    resolved = with_image_column(options, staged.files, around)
+    _copy_references(staged, resolved, around)
+    return resolved
+
+
 def _copy_references(staged: StagedFolder, options: ReadOptions, around: Neighbourhood) -> None:
+    from lake_assets.intake.references import references
+
     for reference in references(options, tuple(staged.files), around):
         # One that may not be read is left out: then its row is rejected, and the others are not.
         with suppress(UnreadableSource):

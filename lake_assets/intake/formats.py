@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names that a folder of images gives the file which describes them (Hugging Face ImageFolder)."""
 
+MAX_RECORD_CHARS = 64 * 1024 * 1024
+"""Longest line or record of a text file; a longer one means that this is not such a file."""
+
 
 class DataFormat(StrEnum):
     """A form of tabular data that the readers know."""

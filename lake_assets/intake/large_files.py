@@ -1,25 +1,33 @@
-"""Large files that are not worth a copy: sparse ones, and images that no worker could hold.
+"""Large files: how they are copied, and which are not worth it.
 
-Invariant: what is refused here would be refused later too, only after gigabytes were copied.
+Not worth it are sparse ones, and images that no worker could hold. Invariant: what is refused here
+would be refused later too, only after gigabytes were copied.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import hashlib
 import os
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import (
+    MAX_RECORD_CHARS,
     DataFormat,
     compression_of,
     data_format,
     image_extension_of,
     looks_like_image_name,
 )
-from lake_assets.intake.readers.text import MAX_RECORD_CHARS
-from lake_assets.storage.files import source_errors
+from lake_assets.storage.files import CopiedFile, copy_hashed, source_errors
 
 LARGE_BYTES = 32 * 2**20
 """From this size on a file is looked at before it is copied; opening smaller ones costs more."""
@@ -27,7 +35,12 @@ MAX_IMAGE_BYTES = 2**30
 """Largest image: a worker reads it whole. 300 megapixels, the limit by default, are 0.9 GB as
 uncompressed RGB."""
 _ZEROS_BYTES = 2**20
-
+_MOST_WAITING = 8
+"""Blocks of a mebibyte that wait to be hashed; hashing takes about as long as copying."""
+_FLUSH_BYTES = 2**25
+"""The disk begins to write while the rest is copied, or all would be waited for at the end."""
+_SYNC_FILE_RANGE_WRITE = 2
+"""Source: linux/fs.h; begins to write, and neither waits for it nor takes note of its errors."""
 
 _TEXT = frozenset({DataFormat.CSV, DataFormat.TSV, DataFormat.JSON, DataFormat.JSONL})
 _LAST_BYTES = {DataFormat.PARQUET: b"PAR1", DataFormat.ARROW: b"ARROW1"}
@@ -47,6 +60,72 @@ def refuse_hopeless(source: Path) -> None:
         reason = _hopeless_because(source, file)
     if reason is not None:
         raise UnreadableSource(f"{source} {reason}.", path=str(source))
+
+
+def copy_large(source: Path, target: Path) -> CopiedFile:
+    """Copy a file, and return what was written, as ``copy_hashed``.
+
+    One thread copies, one hashes the blocks that are written, and one has the disk write them.
+
+    Raises:
+        StorageUnavailable: The source is gone or changed while it was read, or the disk is full.
+        UnreadableSource: The source may not be read, or is not a regular file.
+        AlreadyExists: There is a target.
+    """
+    with _Beside(target) as beside:
+        return copy_hashed(source, target, digest=beside)
+
+
+class _Beside:
+    """What is done with the blocks of a copy while the next ones are copied."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._digest = hashlib.sha256()
+        self._hasher, self._flusher = (ThreadPoolExecutor(1) for _ in range(2))
+        self._hashed: deque[Future[None]] = deque()
+        self._byte_count = self._flushed_bytes = 0
+
+    def update(self, block: bytes) -> None:
+        """Have a block hashed, and what was written before it flushed, if that is enough."""
+        self._hashed.append(self._hasher.submit(self._digest.update, block))
+        if len(self._hashed) > _MOST_WAITING:
+            self._hashed.popleft().result()
+        if self._byte_count - self._flushed_bytes >= _FLUSH_BYTES:
+            self._flusher.submit(_begin_flush, self._target)
+            self._flushed_bytes = self._byte_count
+        self._byte_count += len(block)
+
+    def hexdigest(self) -> str:
+        """Return the hash of all blocks."""
+        while self._hashed:
+            self._hashed.popleft().result()
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> _Beside:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for pool in (self._hasher, self._flusher):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_flush(path: Path) -> None:
+    """Have the disk begin to write what was written to a file; its errors are left to ``syncfs``.
+
+    Not by ``fsync``, which would also wait for what others write to the file system.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError), path.open("rb") as file:
+        ctypes.CDLL(None).sync_file_range(
+            file.fileno(), ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE
+        )
 
 
 def _hopeless_because(source: Path, file: BinaryIO) -> str | None:

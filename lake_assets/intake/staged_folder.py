@@ -19,7 +19,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable
 from lake_assets.intake.formats import data_format_of, image_extension_of, looks_like_image_name
-from lake_assets.intake.large_files import LARGE_BYTES, refuse_hopeless
+from lake_assets.intake.large_files import LARGE_BYTES, copy_large, refuse_hopeless
 from lake_assets.intake.model import RefusedFile, Role, StagedFile
 from lake_assets.storage.files import (
     CopiedFile,
@@ -153,7 +153,8 @@ class StagedFolder:
                 is_large = source.stat().st_size >= LARGE_BYTES
             if is_large:
                 refuse_hopeless(source)
-            return self._staged(name, copy_hashed(source, target), role)
+            copied = (copy_large if is_large else copy_hashed)(source, target)
+            return self._staged(name, copied, role)
         staged = StagedFile(
             name=name,
             byte_count=len(content),

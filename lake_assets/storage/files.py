@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from uuid import uuid4
 
 from lake_assets.errors import AlreadyExists, StorageUnavailable, UnreadableSource
@@ -40,12 +40,24 @@ class CopiedFile:
     """64 lower-case hex digits."""
 
 
-def copy_hashed(source: Path, target: Path) -> CopiedFile:
+class Digest(Protocol):
+    """What hashes the bytes that it is given, as ``hashlib`` has it."""
+
+    def update(self, block: bytes, /) -> None:
+        """Take some more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of all bytes so far."""
+        ...
+
+
+def copy_hashed(source: Path, target: Path, *, digest: Digest | None = None) -> CopiedFile:
     """Copy a file, hashing it on the way, and return what was written.
 
     Args:
         source: A regular file, or a symbolic link to one.
         target: Must not exist; its folder must.
+        digest: Makes the SHA-256, here or on another thread; None: ``hashlib`` here.
 
     Raises:
         StorageUnavailable: The source is gone or changed while it was read, or the disk is full.
@@ -57,7 +69,7 @@ def copy_hashed(source: Path, target: Path) -> CopiedFile:
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableSource(f"{source} is not a regular file.", path=str(source))
         with new_file(target) as writer:
-            copied = writer.write_all(_blocks_of(source, file))
+            copied = writer.write_all(_blocks_of(source, file), digest)
             _require_unchanged(source, before, os.fstat(file.fileno()), copied.byte_count)
     return copied
 
@@ -118,9 +130,9 @@ class HashingWriter:
         self._path = path
         self._descriptor = descriptor
 
-    def write_all(self, blocks: Iterable[bytes]) -> CopiedFile:
+    def write_all(self, blocks: Iterable[bytes], digest: Digest | None = None) -> CopiedFile:
         """Write every block and return their count and hash. Call it once."""
-        digest, byte_count = hashlib.sha256(), 0
+        digest, byte_count = digest or hashlib.sha256(), 0
         for block in blocks:
             digest.update(block)
             byte_count += len(block)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import socket
 import tarfile
@@ -23,7 +24,7 @@ from lake_assets.errors import (
     UnreadableSource,
     UnsupportedFormat,
 )
-from lake_assets.intake import staged_folder
+from lake_assets.intake import large_files, staged_folder
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import collect
 from lake_assets.intake.image_columns import referenced_name
@@ -675,3 +676,52 @@ def test_every_error_is_one_of_this_package(delivered, take):
     write(delivered, {"d.tar.gz": b"\x1f\x8b damaged"})
     with pytest.raises(LakeError):
         take(delivered / "d.tar.gz")
+
+
+def large(path, byte_count, monkeypatch):
+    """A CSV file that is copied as large ones are, in many blocks."""
+    monkeypatch.setattr(staged_folder, "_BUFFER_BYTES", 1)
+    monkeypatch.setattr(staged_folder, "LARGE_BYTES", 1)
+    monkeypatch.setattr(large_files, "_FLUSH_BYTES", 2**21)
+    row = b"1,some text\n"
+    path.write_bytes(b"a,b\n" + row * (byte_count // len(row)))
+    return path
+
+
+def test_a_large_file_is_copied_and_hashed(tmp_path, monkeypatch):
+    source = large(tmp_path / "large.csv", 24 * 2**20, monkeypatch)
+    files = tmp_path / "files"
+    files.mkdir()
+    (staged,) = collect(source, files, ReadOptions()).files
+    content = source.read_bytes()
+    assert (files / "large.csv").read_bytes() == content
+    assert (staged.byte_count, staged.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_a_large_file_that_grows_while_it_is_copied_is_not_staged(tmp_path, monkeypatch):
+    source = large(tmp_path / "large.csv", 8 * 2**20, monkeypatch)
+
+    def grow(path):
+        with source.open("ab") as file:
+            file.write(b"2,more\n")
+
+    monkeypatch.setattr(large_files, "_begin_flush", grow)
+    files = tmp_path / "files"
+    files.mkdir()
+    with pytest.raises(StorageUnavailable, match="changed while it was read"):
+        collect(source, files, ReadOptions())
+    assert list(files.iterdir()) == []
+
+
+def test_a_large_file_for_which_there_is_no_room_is_not_staged(tmp_path, monkeypatch):
+    source = large(tmp_path / "large.csv", 8 * 2**20, monkeypatch)
+    files = tmp_path / "files"
+    files.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**22, before[1]))
+    try:
+        with pytest.raises(StorageUnavailable, match="File too large"):
+            collect(source, files, ReadOptions())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(files.iterdir()) == []

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from lake_assets.intake.formats import MAX_RECORD_CHARS
 from lake_assets.intake.readers.csv_records import Feed
 from lake_assets.intake.readers.source import DataFile
 from lake_assets.intake.readers.text import (
-    MAX_RECORD_CHARS,
     UTF8_MARK,
     Utf8Source,
     record_too_long,

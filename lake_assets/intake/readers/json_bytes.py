@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lake_assets.intake.formats import compression_of
+from lake_assets.intake.formats import MAX_RECORD_CHARS, compression_of
 from lake_assets.intake.readers.source import DataFile, reading
-from lake_assets.intake.readers.text import MAX_RECORD_CHARS, record_too_long
+from lake_assets.intake.readers.text import record_too_long
 
 _READ_BYTES = 4 * 1024 * 1024
 _UTF8_MARK = b"\xef\xbb\xbf"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 
 from lake_assets.errors import UnreadableSource
+from lake_assets.intake.formats import MAX_RECORD_CHARS
 from lake_assets.intake.readers.json_bytes import BLANK, Lines, blocks_of, pieces_of
 from lake_assets.intake.readers.source import DataFile
-from lake_assets.intake.readers.text import MAX_RECORD_CHARS
 
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 

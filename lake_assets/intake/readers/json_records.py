@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from lake_assets.errors import UnreadableSource
-from lake_assets.intake.formats import DataFormat
+from lake_assets.intake.formats import MAX_RECORD_CHARS, DataFormat
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.source import DataFile, broken_row
 from lake_assets.intake.readers.text import (
-    MAX_RECORD_CHARS,
     is_valid,
     lines_of,
     open_text,

@@ -17,11 +17,8 @@ from typing import Protocol, TextIO, cast
 import pyarrow as pa
 
 from lake_assets.errors import UnreadableSource
-from lake_assets.intake.formats import compression_of
+from lake_assets.intake.formats import MAX_RECORD_CHARS, compression_of
 from lake_assets.intake.readers.source import DataFile, Limits, reading
-
-MAX_RECORD_CHARS = 64 * 1024 * 1024
-"""Longest line or record of a text file; a longer one means that this is not such a file."""
 
 UTF8_MARK = codecs.BOM_UTF8
 
