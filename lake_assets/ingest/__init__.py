@@ -10,22 +10,25 @@ datasets.
 
 from __future__ import annotations
 
-from lake_assets.ingest.changes import commit
-from lake_assets.ingest.many import as_one, in_turn
-from lake_assets.ingest.model import (
-    COMMIT_ORDER,
-    Asset,
-    FailedUpload,
-    Ingested,
-    Outcome,
-    Prepared,
-    Request,
-    TableChange,
-    failed_uploads,
-    raise_failures,
-)
-from lake_assets.ingest.recovery import finish
-from lake_assets.ingest.session import ingest, prepared_dataset
+from lake_assets.imports import uncollected
+
+with uncollected():
+    from lake_assets.ingest.changes import commit
+    from lake_assets.ingest.many import as_one, in_turn
+    from lake_assets.ingest.model import (
+        COMMIT_ORDER,
+        Asset,
+        FailedUpload,
+        Ingested,
+        Outcome,
+        Prepared,
+        Request,
+        TableChange,
+        failed_uploads,
+        raise_failures,
+    )
+    from lake_assets.ingest.recovery import finish
+    from lake_assets.ingest.session import ingest, prepared_dataset
 
 __all__ = [
     "COMMIT_ORDER",

@@ -18,7 +18,7 @@ from lake_assets_tests.policy.package_source import (
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     # Bottom first. A room imports itself and what is below it; never what is beside or above it.
-    ("errors",),
+    ("errors", "imports"),
     # Files and locks lie under the contracts: the registry is a file that people edit.
     # A lock is a file, and says what the disk says.
     ("settings", "layout", "media", "storage.files"),

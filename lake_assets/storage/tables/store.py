@@ -20,6 +20,7 @@ from pyiceberg.exceptions import (
 )
 
 from lake_assets.errors import SchemaMismatch, UnknownTable
+from lake_assets.imports import uncollected
 from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.commits import (
     add_parts,
@@ -87,9 +88,10 @@ class IcebergTables:
 
     @cached_property
     def _catalog(self) -> LakeCatalog:
-        from sqlalchemy.exc import OperationalError
+        with uncollected():
+            from sqlalchemy.exc import OperationalError
 
-        from lake_assets.storage.tables.catalog import LakeCatalog
+            from lake_assets.storage.tables.catalog import LakeCatalog
 
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
@@ -100,7 +102,8 @@ class IcebergTables:
     @cached_property
     def leases(self) -> Leases:
         """Who works on which dataset; kept next to the tables' pointers."""
-        from lake_assets.storage.tables.leases import Leases
+        with uncollected():
+            from lake_assets.storage.tables.leases import Leases
 
         return Leases(lambda: self._catalog.engine, timeout_s=self._lease_timeout_s)
 
