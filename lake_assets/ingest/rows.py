@@ -16,6 +16,7 @@ import pyarrow as pa
 from lake_assets.contracts.fit import fit_rows
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
+from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import DataFile, Outcome, PreparedUpload
 from lake_assets.ingest.parts import UploadRows
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
@@ -74,7 +75,8 @@ def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload
     while True:
         preparation = _Preparation(job, upload, files, rows, unreadable)
         try:
-            preparation.run()
+            with reused_memory():
+                preparation.run()
             break
         except (UnreadableSource, UnsupportedFormat) as error:
             name = str(error.context.get("file", ""))

@@ -74,10 +74,20 @@ def test_a_column_is_encoded_as_its_values_are(values, expected):
         (lambda n: n, DELTA),
         (lambda n: n // 2, DELTA),
         (lambda n: n // 6, DICTIONARY),
+        (lambda n: None if n % 10 == 0 else n, DELTA),
+        (lambda n: n if n % 5 == 0 else None, DICTIONARY),
         (lambda n, few=1_500: n % few, DICTIONARY),
         (lambda n, few=1_500: n // 9 if n % 9 else n % few, DICTIONARY),
     ],
-    ids=["distinct", "half distinct", "runs", "cycles", "runs and cycles"],
+    ids=[
+        "distinct",
+        "half distinct",
+        "runs",
+        "distinct and nulls",
+        "nulls and distinct",
+        "cycles",
+        "runs and cycles",
+    ],
 )
 def test_a_sample_of_many_values_says_what_all_of_them_would(value_of, expected, count):
     values = pa.array([value_of(n) for n in range(count)], pa.int32())

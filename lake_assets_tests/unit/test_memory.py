@@ -1,0 +1,53 @@
+"""Arrow's memory pool: another one while an upload is ingested, and then the one from before."""
+
+import pyarrow as pa
+import pytest
+
+from lake_assets.ingest.memory import reused_memory
+
+
+@pytest.fixture(autouse=True)
+def pool():
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.mimalloc_memory_pool())
+    yield
+    pa.set_memory_pool(before)
+
+
+def backend():
+    return pa.default_memory_pool().backend_name
+
+
+def test_mimalloc_gives_way_in_the_block():
+    with reused_memory():
+        assert backend() == "system"
+    assert backend() == "mimalloc"
+
+
+def test_it_comes_back_after_an_error():
+    with pytest.raises(KeyboardInterrupt), reused_memory():
+        raise KeyboardInterrupt
+    assert backend() == "mimalloc"
+
+
+def test_it_comes_back_after_the_last_of_several_blocks():
+    first, second = reused_memory(), reused_memory()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert backend() == "system"
+    second.__exit__(None, None, None)
+    assert backend() == "mimalloc"
+
+
+def test_what_was_made_in_the_block_outlives_it():
+    with reused_memory():
+        values = pa.array(range(100_000))
+    assert values.cast(pa.float64())[99_999].as_py() == 99_999
+
+
+def test_another_choice_stays():
+    pa.set_memory_pool(pa.jemalloc_memory_pool())
+    with reused_memory():
+        assert backend() == "jemalloc"
+    assert backend() == "jemalloc"
