@@ -75,7 +75,7 @@ def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload
     while True:
         preparation = _Preparation(job, upload, files, rows, unreadable)
         try:
-            with reused_memory():
+            with reused_memory(upload.manifest.byte_count):
                 preparation.run()
             break
         except (UnreadableSource, UnsupportedFormat) as error:
