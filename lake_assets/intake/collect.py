@@ -7,6 +7,7 @@ refusal, or as litter. What is staged, every file and folder of it, has reached 
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Orig
     if role == "other":
         raise UnsupportedFormat(f"{path} is not understood. {UNDERSTOOD}", path=str(path))
     with ThreadPoolExecutor(1) as importer:
-        if role == "data":
+        if role == "data" and _REFERENCES not in sys.modules:
             importer.submit(import_module, _REFERENCES)
         staged.copy(path, path.name)
     return _Origin(described=str(path), folder=path.parent)
