@@ -5,6 +5,7 @@ Runs made here are ordinary Dagster runs: the UI shows them like those that the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -35,6 +36,8 @@ _STEP = "ingest_dataset"
 _OPENING_S = 60.0
 _SUPERSEDED = "Function `dev_command` is superseded"
 """`dg dev`, which supersedes it, wants a project of its own kind; this is its supported core."""
+_EARLIER = frozenset({"7cd2e540966d986ead8780498b183dd2503e09a29768269abae8decb1cc522bd"})
+"""SHA-256 of what earlier versions wrote as dagster.yaml."""
 _INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
@@ -163,10 +166,13 @@ def lake_instance(lake: Lake) -> Iterator[dg.DagsterInstance]:
 
 
 def prepare_dagster_home(lake: Lake) -> Path:
-    """Return the lake's DAGSTER_HOME; its dagster.yaml is written if it is not there."""
+    """Return the lake's DAGSTER_HOME.
+
+    Its dagster.yaml is written if it is not there, or is as an earlier version wrote it.
+    """
     home = lake.stores.layout.dagster
     target = home / "dagster.yaml"
-    if not target.exists():
+    if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() in _EARLIER:
         template = files("lake_assets.defs").joinpath("instance.yaml")
         write_atomically(target, template.read_bytes())
     return home

@@ -165,6 +165,17 @@ def test_dagsters_home_is_made_once_and_then_left_to_people(lake: Lake):
         assert Path(instance.root_directory) == home
 
 
+def test_settings_as_an_earlier_version_wrote_them_are_replaced(lake: Lake):
+    settings = prepare_dagster_home(lake) / "dagster.yaml"
+    now = settings.read_text()
+    head, own, *rest = now.split("\n\n")
+    assert "instance_class" in own
+    earlier = f"{head}\n" + "\n\n".join(rest)
+    settings.write_text(earlier)
+    prepare_dagster_home(lake)
+    assert settings.read_text() == now
+
+
 def test_the_ui_is_for_this_machine_and_this_lake(lake: Lake):
     command = ui_command(lake, port=4321)
     words = " ".join(command.arguments)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -23,6 +24,7 @@ from lake_assets.storage.processes import signature
 from lake_assets_tests.defs.conftest import (
     DAGSTERS_OWN_WARNINGS,
     OTHER,
+    RANGE,
     SHOPS,
     Shell,
     deliver,
@@ -37,6 +39,12 @@ from lake_assets.lake import Lake
 stores = Lake.open(sys.argv[1]).stores
 with stores.tables.leases.hold("shop/receipts", wait_s=0) as lease:
     stores.staging.claim(stores.staging.find(sys.argv[2]), token=lease.token)
+    os._exit(17)
+"""
+_HOLD = """
+import os, sys
+from lake_assets.lake import Lake
+with Lake.open(sys.argv[1]).stores.tables.leases.hold("shop/receipts", wait_s=0):
     os._exit(17)
 """
 
@@ -254,6 +262,89 @@ def test_each_rebuild_that_was_left_asks_for_a_run(shell: Shell):
         shell.lake.stores.rebuilds.remove(SHOPS)
         assert isinstance(tick(shell), dg.SkipReason)
     assert len(keys) == 2
+
+
+# -- what a process left that died without any upload
+
+
+def die_with_a_lease(shell: Shell) -> None:
+    command = [sys.executable, "-c", _HOLD, str(shell.lake.home)]
+    assert subprocess.run(command, check=False).returncode == 17
+
+
+def leave_the_catalog_stale(shell: Shell) -> None:
+    """As a process does that dies after its commits."""
+    stale = shell.lake.stores.stale
+    stale.put(SHOPS)
+    (note,) = shell.lake.stores.layout.stale.iterdir()
+    an_hour_ago = time.time() - 3600
+    os.utime(note, (an_hour_ago, an_hour_ago))
+
+
+def leave_a_rebuild(shell: Shell) -> None:
+    shell.lake.stores.rebuilds.put(SHOPS)
+
+
+@pytest.mark.parametrize("leave", [die_with_a_lease, leave_the_catalog_stale, leave_a_rebuild])
+def test_what_a_dead_process_left_asks_for_one_run(shell: Shell, leave: Callable[[Shell], None]):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    assert shell.lake.datasets_with_work() == ()
+    leave(shell)
+    assert shell.lake.datasets_with_work() == (SHOPS,)
+    first = asked(tick(shell))
+    assert list(first) == [str(SHOPS)]
+    assert asked(tick(shell)) == first
+    assert shell.run(SHOPS).success
+    assert shell.lake.datasets_with_work() == ()
+    assert isinstance(tick(shell), dg.SkipReason)
+
+
+@pytest.mark.parametrize("leave", [die_with_a_lease, leave_the_catalog_stale, leave_a_rebuild])
+def test_what_no_run_mends_is_asked_for_ever_less_often(
+    shell: Shell, leave: Callable[[Shell], None]
+):
+    shell.add(SHOPS)
+    leave(shell)
+    for _ in range(2):
+        fail_once(shell, tick(shell))
+    assert "again later" in str(tick(shell).skip_message)
+    # An upload does not wait for that.
+    deliver(shell.lake, PEOPLE)
+    assert list(asked(tick(shell))) == [str(SHOPS)]
+
+
+def test_a_lease_that_a_living_process_holds_asks_for_nothing(shell: Shell):
+    shell.add(SHOPS)
+    with shell.lake.stores.tables.leases.hold(str(SHOPS), wait_s=0):
+        assert isinstance(tick(shell), dg.SkipReason)
+
+
+def test_whoever_ingests_has_a_minute_to_bring_the_catalog_up_to_date(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    shell.add(SHOPS)
+    shell.lake.stores.stale.put(SHOPS)
+    now = time.time()
+    assert isinstance(tick(shell), dg.SkipReason)
+    monkeypatch.setattr(sensors.time, "time", lambda: now + 61)
+    assert list(asked(tick(shell))) == [str(SHOPS)]
+
+
+def test_a_run_over_a_range_has_until_its_end(shell: Shell):
+    shell.add(SHOPS)
+    leave_the_catalog_stale(shell)
+    run = shell.instance.create_run_for_job(
+        shell.definitions.resolve_job_def("ingest_uploads"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            **dict.fromkeys(RANGE, str(SHOPS)),
+            "lake/process": json.dumps(signature()),
+        },
+    )
+    assert isinstance(tick(shell), dg.SkipReason)
+    shell.instance.report_run_failed(run)
+    assert list(asked(tick(shell))) == [str(SHOPS)]
 
 
 def test_an_upload_that_moves_on_during_the_tick_is_left_out(

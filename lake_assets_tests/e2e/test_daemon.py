@@ -9,10 +9,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 
+from lake_assets.defs.launch import lake_instance
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets_tests.e2e.real_lake import comes_true, kill_group, ok, started
@@ -83,6 +87,56 @@ def test_a_delivery_is_ingested_without_anybody_asking(
 
     _await(lambda: _server_info(port), daemon, log)
     assert "dagster_version" in (_server_info(port) or {})
+
+
+BACKFILL = """
+mutation($keys: [String!]!) {
+  launchPartitionBackfill(backfillParams: {
+    partitionNames: $keys
+    assetSelection: [{path: "raw"}, {path: "images"}, {path: "quarantine"}, {path: "catalog"}]
+  }) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}"""
+
+
+def test_a_backfill_with_nothing_pending_is_one_run_that_shows_each_partition(
+    daemon: subprocess.Popen[bytes], home: Path, port: int, log: Path
+):
+    keys = [f"shop/d{number}" for number in range(5)]
+    with Lake.open(home) as lake, lake_instance(lake) as instance:
+        lake.create_provider("shop")
+        for key in keys:  # known, and with nothing pending
+            rows = pa.table({"a": [key]})
+            upload = lake.upload_raw_data(rows, provider="shop", dataset=key.partition("/")[2])
+            lake.cancel(upload.id)
+        _await(lambda: set(instance.get_dynamic_partitions("datasets")) == set(keys), daemon, log)
+        _await(lambda: _server_info(port), daemon, log)
+        answer = _ask(port, BACKFILL, keys=keys)["data"]["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        backfill = answer["backfillId"]
+
+        def is_over() -> bool:
+            return instance.get_backfill(backfill).status in BULK_ACTION_TERMINAL_STATUSES
+
+        _await(is_over, daemon, log)
+        status = instance.get_backfill(backfill).status
+        assert status is BulkActionStatus.COMPLETED_SUCCESS, _tail(log)
+        assert len(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))) == 1
+        for asset in ("raw", "images", "quarantine", "catalog"):
+            assert instance.get_materialized_partitions(dg.AssetKey(asset)) == set(keys)
+
+
+def _ask(port: int, query: str, **variables: object) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
 
 
 def _await(condition: object, daemon: subprocess.Popen[bytes], log: Path) -> None:

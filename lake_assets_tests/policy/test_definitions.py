@@ -10,6 +10,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from lake_assets.defs.event_log import BatchedEventLog
+from lake_assets.defs.instance import LakeInstance
 from lake_assets_tests.policy.package_source import REPOSITORY
 
 LAKE = {"owners": ["team:lake"], "group": "ingestion", "kinds": ["iceberg", "parquet"]}
@@ -212,6 +214,17 @@ def places(value: object) -> list[str]:
 def test_the_instance_is_one_that_dagster_accepts(tmp_path):
     shutil.copy(REPOSITORY / "lake_assets/defs/instance.yaml", tmp_path / "dagster.yaml")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance, LakeInstance)
+        assert isinstance(instance.event_log_storage, BatchedEventLog)
         assert instance.telemetry_enabled is False
         assert instance.nux_enabled is False
         assert instance.get_concurrency_config().run_queue_config is not None
+
+
+def test_the_instance_of_this_folder_is_one_that_dagster_accepts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert isinstance(instance, LakeInstance)
+        assert isinstance(instance.event_log_storage, BatchedEventLog)
+    assert list((tmp_path / "data/lake/dagster/history/runs").glob("index.db"))

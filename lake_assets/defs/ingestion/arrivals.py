@@ -19,6 +19,7 @@ class Waiting:
 
     name: DatasetName
     upload_id: str
+    """Or what else a process has left, as ``(rebuild)``, which sorts before all uploads."""
     version: str
     """Changes whenever the upload becomes pending anew, as after a failure that passes."""
 

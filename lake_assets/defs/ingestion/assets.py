@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import pictures, progress
+from lake_assets.defs.instance import partitions_read_once
 from lake_assets.defs.partitions import datasets
 from lake_assets.defs.policies import dagster_errors, many_partitions_per_run
 from lake_assets.errors import LakeError, RetryableError
@@ -98,7 +99,8 @@ def ingest_dataset(
             held.append(stack.enter_context(prepared_dataset(lake.stores, wanted)))
             _describe(context, lake, held[0])
         else:
-            failed, errors = _bring_up_to_date(context, lake, names, wanted)
+            with partitions_read_once():
+                failed, errors = _bring_up_to_date(context, lake, names, wanted)
             failures += failed
         for asset in COMMIT_ORDER:
             changes = [item.changes[asset] for item in held if asset in item.changes]
@@ -128,7 +130,8 @@ def _bring_up_to_date(
         return item.failures
 
     done = in_turn([name for name in names if name in working], work)
-    _describe_idle(context, lake, [name for name in names if name not in working])
+    idle = [name for name in names if name not in working]
+    _describe_idle(context, lake, idle, are_all=idle == names)
     return [failure for failures in done.results for failure in failures], done.errors
 
 
@@ -182,20 +185,23 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
 
 
 def _describe_idle(
-    context: dg.AssetExecutionContext, lake: Lake, names: Sequence[DatasetName]
+    context: dg.AssetExecutionContext, lake: Lake, names: Sequence[DatasetName], *, are_all: bool
 ) -> None:
     """Say of datasets without work that there was none, and what columns their tables have.
 
     No samples and contact sheets: they are as they were, and would take 0.1 s for each dataset.
+
+    Args:
+        are_all: Whether the run has no other datasets. What is the same of all of them is then said
+            once for the asset, as Dagster takes the longer to add something the more there is.
     """
-    shared = {
-        asset: pictures.idle_metadata(lake.stores, table)
-        for asset, table in (("images", IMAGES.name), ("quarantine", QUARANTINE.name))
-    }
+    for asset, table in (("images", IMAGES.name), ("quarantine", QUARANTINE.name)):
+        told = pictures.idle_metadata(lake.stores, table)
+        for key in [None] if are_all else map(str, names):
+            context.add_asset_metadata(told, asset_key=asset, partition_key=key)
     for name in names:
-        told = {"raw": pictures.idle_metadata(lake.stores, name.table), **shared}
-        for asset, metadata in told.items():
-            context.add_asset_metadata(metadata, asset_key=asset, partition_key=str(name))
+        told = pictures.idle_metadata(lake.stores, name.table)
+        context.add_asset_metadata(told, asset_key="raw", partition_key=str(name))
 
 
 def _raise_failures(failures: Sequence[FailedUpload], errors: Sequence[LakeError]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
+from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.ingestion.arrivals import (
     PlannedRun,
     Waiting,
@@ -26,6 +27,9 @@ _RUN_KEY = "dagster/run_key"
 _WAITS_FOR = "lake/waits_for"
 _TRIES_LOOKED_AT = 8
 _TRIES_WITHIN_S = 3600.0
+_RANGE = "dagster/asset_partition_range_start"
+_STALE_FOR_S = 60.0
+"""Whoever ingests a dataset brings its row of the catalog up to date within seconds."""
 _ACTIVE = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
@@ -54,8 +58,13 @@ def staged_upload_arrived(
     """
     close_dead_runs(context.instance)
     lake.stores.staging.sweep_incoming()
-    planned = plan_runs([*_waiting(_uploads_to_ingest(lake)), *_unfinished(lake)])
-    busy = _busy(context.instance)
+    active = _active(context.instance)
+    busy = frozenset(run.tags[_PARTITION] for run in active if _PARTITION in run.tags)
+    waiting = [*_waiting(_uploads_to_ingest(lake)), *_unfinished(lake)]
+    # A run over a range brings the catalog up to date at its end, of all its datasets.
+    if not any(_RANGE in run.tags for run in active):
+        waiting += _stale(lake, time.time())
+    planned = plan_runs(waiting)
     runs = next_runs(
         planned,
         busy=busy,
@@ -82,12 +91,10 @@ def staged_upload_arrived(
     )
 
 
-def _busy(instance: dg.DagsterInstance) -> frozenset[str]:
-    """Return the partitions that have a run of this sensor's job."""
+def _active(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Return the runs of this sensor's job that wait or run."""
     filters = dg.RunsFilter(job_name=ingest_uploads.name, statuses=list(_ACTIVE))
-    return frozenset(
-        run.tags[_PARTITION] for run in instance.get_runs(filters) if _PARTITION in run.tags
-    )
+    return list(instance.get_runs(filters))
 
 
 def _why_idle(planned: int, busy: int) -> str:
@@ -135,10 +142,26 @@ def _uploads_to_ingest(lake: Lake) -> list[Upload]:
 
 def _unfinished(lake: Lake) -> Iterator[Waiting]:
     """Stand for work whose process died; a living one ends before the run gets the dataset."""
-    for name in lake.stores.rebuilds.names():
-        begun_at = lake.stores.rebuilds.changed_at_ns(name)
+    stores = lake.stores
+    for name in stores.rebuilds.names():
+        begun_at = stores.rebuilds.changed_at_ns(name)
         if begun_at is not None:
-            yield Waiting(name=name, upload_id="rebuild", version=str(begun_at))
+            yield Waiting(name=name, upload_id="(rebuild)", version=str(begun_at))
+    for key in stores.tables.left_leases():
+        token = stores.tables.leases.look(key).token
+        yield Waiting(name=DatasetName.parse(key), upload_id="(lease)", version=str(token))
+
+
+def _stale(lake: Lake, now: float) -> Iterator[Waiting]:
+    """Stand for rows of the catalog that a process should have made anew before it died.
+
+    Args:
+        now: In seconds since 1970.
+    """
+    for name in lake.stores.stale.names():
+        since = lake.stores.stale.changed_at_ns(name)
+        if since is not None and abs(now - since / 1e9) >= _STALE_FOR_S:
+            yield Waiting(name=name, upload_id="(catalog)", version=str(since))
 
 
 def _waiting(uploads: Iterable[Upload]) -> Iterator[Waiting]:
