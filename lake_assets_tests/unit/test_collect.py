@@ -23,7 +23,7 @@ from lake_assets.errors import (
     UnreadableSource,
     UnsupportedFormat,
 )
-from lake_assets.intake import staged_folder
+from lake_assets.intake import flow, staged_folder
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import collect
 from lake_assets.intake.image_columns import referenced_name
@@ -647,7 +647,7 @@ def test_a_table_is_never_linked_to_an_image(delivered, staged, take, known):
 
 
 def test_many_files_come_out_in_the_order_of_their_names(delivered, staged, take, monkeypatch):
-    monkeypatch.setattr(staged_folder, "_FLUSH_BYTES", 1)
+    monkeypatch.setattr(flow, "_FLUSH_BYTES", 1)
     write(delivered, {f"{number:03d}.png": png(number % 250) for number in range(600)})
     collected = take(delivered)
     assert [file.name for file in collected.files] == sorted(contents(delivered))
