@@ -85,7 +85,7 @@ class _Line(Generic[E, R]):
             while place := self._next():
                 place.result = self._work(place.entry)
                 place.is_done = True
-                if place.number % _TOGETHER == 0:
+                if place.number % _TOGETHER == 0 or self._is_full:
                     self._news.set()
         finally:
             self.stop()
@@ -97,8 +97,8 @@ class _Line(Generic[E, R]):
         """Yield what is done, up to the first entry that is not."""
         while self._places and self._places[0].is_done:
             place = self._places.popleft()
+            self._room.set()
             yield place.entry, place.result
-        self._room.set()
 
     def wait(self) -> None:
         """Return when there is probably something to tell of."""
@@ -121,11 +121,14 @@ class _Line(Generic[E, R]):
                 return place
         return None
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._places) >= _IN_FLIGHT
+
     def _wait_for_room(self) -> None:
-        while len(self._places) >= _IN_FLIGHT and not self._is_over:
-            self._news.set()
+        while self._is_full and not self._is_over:
             self._room.clear()
-            if len(self._places) >= _IN_FLIGHT and not self._is_over:
+            if self._is_full and not self._is_over:  # it may have been told before it was cleared
                 self._room.wait()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +99,12 @@ class StagedFolder:
         Raises:
             StorageUnavailable: A file changed or vanished, or the disk is full.
         """
-        with Flushing(self.path, since=self.byte_count) as flushing:
-            for entry, staged in in_turn(entries, self._taken, threads=COPY_THREADS):
+        with (
+            Flushing(self.path, since=self.byte_count) as flushing,
+            # Closed at once if progress raises: nothing is copied while the upload is discarded.
+            closing(in_turn(entries, self._taken, threads=COPY_THREADS)) as flow,
+        ):
+            for entry, staged in flow:
                 self._arrive(entry, staged)
                 flushing.reach(self.byte_count)
 
