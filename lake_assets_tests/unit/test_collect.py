@@ -561,6 +561,18 @@ def test_progress_counts_files_and_bytes(delivered, take):
     assert seen == [(1, 4), (2, 9)]
 
 
+def test_nothing_is_copied_any_more_once_progress_has_raised(delivered, staged, take):
+    def stop(files, byte_count):
+        raise ValueError("enough")
+
+    write(delivered, {f"{number:04d}.png": png(number % 250) for number in range(2_000)})
+    with pytest.raises(ValueError, match="enough"):
+        take(delivered, progress=stop)
+    there = contents(staged).keys()
+    assert len(there) < 1_000
+    assert contents(staged).keys() == there
+
+
 def test_the_file_system_is_synced_once_all_is_in_the_folder(delivered, staged, take, monkeypatch):
     seen = []
 
