@@ -241,7 +241,7 @@ class Lake:
             InvalidRequest: if it failed before, or was cancelled: ``retry`` makes it pending.
             UnknownUpload, DatasetBusy.
         """
-        from lake_assets.ingest import Request
+        from lake_assets.intake.ahead import start_ahead
 
         upload = self.stores.staging.find(upload_id)
         if upload.state in (State.FAILED, State.CANCELLED):
@@ -250,8 +250,12 @@ class Lake:
                 f"`lake process retry {upload.id}`",
                 upload_id=upload.id,
             )
-        request = Request(name=upload.name, upload_ids=frozenset({upload.id}))
-        return self._ingest(request)
+        if upload.state is State.PENDING:
+            start_ahead(upload)
+
+        from lake_assets.ingest import Request
+
+        return self._ingest(Request(name=upload.name, upload_ids=frozenset({upload.id})))
 
     def ingest_pending(self) -> tuple[Ingested, ...]:
         """Ingest all pending uploads, dataset by dataset, in this process.

@@ -38,12 +38,23 @@ class DatasetState:
 
     Of that upload alone: its staged copy may be damaged, or the machine was too busy to decode it.
     """
-    data_files: dict[str, int]
-    """Rows of each data file that was delivered, by SHA-256."""
     stores: Stores
     is_empty: bool
     """Whether to begin without rows (a rebuild)."""
     _records: SeenKeys | None = field(default=None, repr=False)
+    _data_files: dict[str, int] | None = field(default=None, repr=False)
+    _new_data_files: dict[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def data_files(self) -> dict[str, int]:
+        """Rows of each data file that was delivered, by SHA-256.
+
+        Read only once they are asked for: a folder of images asks for none, and the ledger has a
+        file for each of many uploads.
+        """
+        if self._data_files is None:
+            self._data_files = {} if self.is_empty else _delivered_files(self.stores, self.name)
+        return self._data_files | self._new_data_files
 
     @property
     def records(self) -> SeenKeys:
@@ -56,7 +67,7 @@ class DatasetState:
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
         """Take in what an upload that is prepared brought."""
         self.own_columns = own_columns
-        self.data_files.update({file.sha256: file.rows for file in data_files})
+        self._new_data_files.update({file.sha256: file.rows for file in data_files})
         self.images.drop(self.unusable)
         self.unusable = {}
 
@@ -104,7 +115,6 @@ def open_state(
             where=f"provider = '{name.provider}' AND dataset = '{name.dataset}'",
             scratch=stores.layout.scratch,
         ),
-        data_files={} if is_empty else _delivered_files(stores, name),
         stores=stores,
         is_empty=is_empty,
     )
@@ -126,11 +136,12 @@ def _delivered_files(stores: Stores, name: DatasetName) -> dict[str, int]:
     if not stores.tables.exists(UPLOADS.name):
         return {}
     # Through DuckDB: PyIceberg's own scan of fifty ledger files takes five times as long.
-    found = LakeSql(stores.tables, scratch=stores.layout.scratch).query(
-        f"""SELECT file.sha256, file.rows FROM (
-                SELECT unnest(data_files) AS file FROM {UPLOADS.name}
-                WHERE provider = ? AND dataset = ?)""",
+    found = LakeSql(stores.tables, scratch=stores.layout.scratch).rows(
+        UPLOADS.name,
+        """SELECT file.sha256, file.rows FROM (
+                SELECT unnest(data_files) AS file FROM {table}
+                WHERE provider = $1 AND dataset = $2)""",
         (name.provider, name.dataset),
         prune={"provider": name.provider, "dataset": name.dataset},
     )
-    return dict(found.fetchall())
+    return dict(found)

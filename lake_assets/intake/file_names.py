@@ -25,6 +25,9 @@ def unusable_because(name: str) -> str | None:
     Args:
         name: POSIX path; undecodable bytes are lone surrogates, as ``os.listdir`` gives them.
     """
+    # Nearly all names: no character is looked at by itself.
+    if len(name) <= MAX_COMPONENT_BYTES and name.isascii() and name.isprintable():
+        return _too_deep(name)
     if any("\ud800" <= char <= "\udfff" for char in name):
         return "is not valid UTF-8"
     # Line and paragraph separators too: lists of files are one name per line.
@@ -34,9 +37,11 @@ def unusable_because(name: str) -> str | None:
         return f"has a part longer than {MAX_COMPONENT_BYTES} bytes"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"
-    if name.count("/") >= MAX_DEPTH:
-        return f"has more than {MAX_DEPTH} parts"
-    return None
+    return _too_deep(name)
+
+
+def _too_deep(name: str) -> str | None:
+    return f"has more than {MAX_DEPTH} parts" if name.count("/") >= MAX_DEPTH else None
 
 
 def printable(name: str) -> str:

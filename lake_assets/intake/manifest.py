@@ -115,10 +115,10 @@ def _from_plain(plain: dict[str, Any]) -> Manifest:
 
 def format_files(files: Iterable[StagedFile]) -> str:
     """Return the content of ``files.jsonl``."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes one for each line
     lines = (
-        json.dumps(
-            {"name": file.name, "bytes": file.byte_count, "sha256": file.sha256, "role": file.role},
-            ensure_ascii=False,
+        encode(
+            {"name": file.name, "bytes": file.byte_count, "sha256": file.sha256, "role": file.role}
         )
         for file in files
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import UnreadableSource
+from lake_assets.intake.flow import Flushing, in_turn
 from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable
 from lake_assets.intake.formats import data_format_of, image_extension_of, looks_like_image_name
 from lake_assets.intake.large_files import LARGE_BYTES, copy_large, refuse_hopeless
@@ -36,12 +36,9 @@ Progress = Callable[[int, int], None]
 
 COPY_THREADS = max(2, min(4, os.cpu_count() or 1))
 """Reading, hashing and writing let go of Python's lock, so threads do."""
-_IN_FLIGHT = 256
 _HEAD_BYTES = 64
 _BUFFER_BYTES = 2**25
 """Per thread; a page of it takes memory once it is used. A larger file is copied in blocks."""
-_FLUSH_BYTES = 2**27
-"""The disk begins to write while the rest is read, or all of it would be waited for at the end."""
 _MODE = 0o444
 """Staged files are the lake's own, and images become shards, which nobody writes to."""
 
@@ -53,7 +50,9 @@ class OwnShards:
     name: DatasetName
     store: ShardStore
 
-    def link_to(self, target: Path, content: memoryview, *, sha256: str, extension: str) -> bool:
+    def link_to(
+        self, target: Path | str, content: memoryview, *, sha256: str, extension: str
+    ) -> bool:
         """Make an image that is there appear at ``target`` too; return False if that cannot be."""
         return self.store.link_to(self._location(sha256, extension), target, content)
 
@@ -92,7 +91,7 @@ class StagedFolder:
                 nothing was noted.
             StorageUnavailable: It changed or vanished, or the disk is full.
         """
-        self._note(self._copied(source, name, role))
+        self._note(self._copied(str(source), name, role))
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Copy the files among the entries of a folder, and note all of them in their order.
@@ -100,24 +99,14 @@ class StagedFolder:
         Raises:
             StorageUnavailable: A file changed or vanished, or the disk is full.
         """
-        coming: deque[_Coming] = deque()
         with (
-            ThreadPoolExecutor(COPY_THREADS) as copiers,
-            _Flushing(self.path, since=self.byte_count) as flushing,
+            Flushing(self.path, since=self.byte_count) as flushing,
+            # Closed at once if progress raises: nothing is copied while the upload is discarded.
+            closing(in_turn(entries, self._taken, threads=COPY_THREADS)) as flow,
         ):
-            try:
-                for entry in entries:
-                    copied = None
-                    if isinstance(entry, FoundFile):
-                        copied = copiers.submit(self._copied, entry.path, entry.name, None)
-                    coming.append(_Coming(entry, copied))
-                    if len(coming) > _IN_FLIGHT:
-                        self._arrive(coming.popleft())
-                        flushing.reach(self.byte_count)
-                while coming:
-                    self._arrive(coming.popleft())
-            finally:
-                copiers.shutdown(wait=True, cancel_futures=True)
+            for entry, staged in flow:
+                self._arrive(entry, staged)
+                flushing.reach(self.byte_count)
 
     def add(self, name: str, copied: CopiedFile, *, role: Role | None = None) -> None:
         """Note a file that was written below the folder."""
@@ -132,47 +121,56 @@ class StagedFolder:
         with storage_errors(self.path):
             sync_file_system(self.path)
 
-    def _arrive(self, coming: _Coming) -> None:
-        match coming.entry:
-            case RefusedFile():
-                self.refused.append(coming.entry)
-            case IgnoredEntry():
-                self.ignored.append(coming.entry.name)
-            case FoundFile() if coming.copied is not None:
+    def _taken(self, entry: Entry) -> StagedFile | RefusedFile | None:
+        """Return the copy of an entry, or its refusal; None for litter. Called in threads."""
+        match entry:
+            case FoundFile():
                 try:
-                    self._note(coming.copied.result())
+                    return self._copied(entry.path, entry.name, None)
                 except UnreadableSource as error:
-                    self.refused.append(refused_unreadable(coming.entry.name, error.message))
+                    return refused_unreadable(entry.name, error.message)
+            case RefusedFile():
+                return entry
+            case IgnoredEntry():
+                return None
 
-    def _copied(self, source: Path, name: str, role: Role | None) -> StagedFile:
-        target = self.path / name
+    def _arrive(self, entry: Entry, staged: StagedFile | RefusedFile | None) -> None:
+        match staged:
+            case StagedFile():
+                self._note(staged)
+            case RefusedFile():
+                self.refused.append(staged)
+            case None:
+                self.ignored.append(entry.name)
+
+    def _copied(self, source: str, name: str, role: Role | None) -> StagedFile:
+        target = f"{self.path}/{name}"
         self._make_folder(name)
         content = read_whole(source, self._buffer())
         if content is None:
-            with source_errors(source):
-                is_large = source.stat().st_size >= LARGE_BYTES
-            if is_large:
-                refuse_hopeless(source)
-            copied = (copy_large if is_large else copy_hashed)(source, target)
-            return self._staged(name, copied, role)
+            return self._copied_in_blocks(Path(source), name, role)
+        head = bytes(content[:_HEAD_BYTES])
         staged = StagedFile(
             name=name,
             byte_count=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
-            role=role or _role(bytes(content[:_HEAD_BYTES]), name),
+            role=role or _role(head, name),
         )
-        self._write(staged, content, target)
-        return staged
-
-    def _write(self, file: StagedFile, content: memoryview, target: Path) -> None:
-        """Make an image that the lake has appear at ``target``, or write the content there."""
-        head = bytes(content[:_HEAD_BYTES])
-        extension = image_extension_of(head) if file.role == "image" else None
+        extension = image_extension_of(head) if staged.role == "image" else None
         if self.shards is None or extension is None:
             write_new(target, content, mode=_MODE)
-        elif not self.shards.link_to(target, content, sha256=file.sha256, extension=extension):
+        elif not self.shards.link_to(target, content, sha256=staged.sha256, extension=extension):
             write_new(target, content, mode=_MODE)
-            self.shards.mend(target, sha256=file.sha256, extension=extension)
+            self.shards.mend(Path(target), sha256=staged.sha256, extension=extension)
+        return staged
+
+    def _copied_in_blocks(self, source: Path, name: str, role: Role | None) -> StagedFile:
+        with source_errors(source):
+            is_large = source.stat().st_size >= LARGE_BYTES
+        if is_large:
+            refuse_hopeless(source)
+        copy = copy_large if is_large else copy_hashed
+        return self._staged(name, copy(source, self.path / name), role)
 
     def _staged(self, name: str, copied: CopiedFile, role: Role | None) -> StagedFile:
         return StagedFile(
@@ -200,37 +198,6 @@ class StagedFolder:
         except AttributeError:
             buffer = self._of_thread.buffer = memoryview(bytearray(_BUFFER_BYTES))
         return buffer
-
-
-@dataclass(frozen=True, slots=True)
-class _Coming:
-    """An entry in its place among the others, and its copy if it is a file."""
-
-    entry: Entry
-    copied: Future[StagedFile] | None
-
-
-class _Flushing:
-    """Has the disk write what was staged so far, while more is staged."""
-
-    def __init__(self, folder: Path, *, since: int) -> None:
-        self._folder = folder
-        self._flushed_bytes = since
-        self._pool = ThreadPoolExecutor(1)
-        self._running: Future[None] | None = None
-
-    def reach(self, byte_count: int) -> None:
-        is_running = self._running is not None and not self._running.done()
-        if byte_count - self._flushed_bytes < _FLUSH_BYTES or is_running:
-            return
-        self._flushed_bytes = byte_count
-        self._running = self._pool.submit(sync_file_system, self._folder)
-
-    def __enter__(self) -> _Flushing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True)  # what it could not write, the last sync will tell
 
 
 def role_of(path: Path) -> Role:

@@ -18,6 +18,7 @@ import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -195,6 +196,13 @@ def process_context() -> BaseContext:
     # 0.6 s of imports, once. Has no effect on a server that runs already.
     context.set_forkserver_preload([_WARM, "lake_assets.storage.image_shards"])
     return context
+
+
+def start_server() -> None:
+    """Have the fork server start and import, if there is one, without waiting for it."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        process_context()
+        forkserver.ensure_running()
 
 
 def describe_exit(code: int | None, *, limits: WorkerLimits) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,32 @@ class LakeSql:
                 return connection.sql(sql, params=parameters)
         except duckdb.Error as error:
             raise QueryFailed(self._explain(str(error)), sql=sql) from None
+
+    def rows(
+        self, table: str, sql: str, parameters: Sequence[object], *, prune: Mapping[str, str]
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT from one table, which ``{table}`` in ``sql`` stands for.
+
+        For small questions that are asked often. DuckDB looks into each of a table's files as often
+        as it meets it: four times for ``query``, with its view and its relation, and once here.
+
+        Args:
+            table: One that exists, and has the columns of ``prune``.
+            sql: As for ``query``.
+            parameters: Values of its ``$1``, ``$2`` and so on.
+            prune: As for ``query``.
+
+        Raises:
+            QueryFailed, StorageUnavailable: as ``query``.
+        """
+        plan = self._tables.plan(table)
+        files = plan.paths(prune) if plan is not None else ()
+        if files:
+            connection = self._connection or connect(scratch=self._scratch)
+            with suppress(duckdb.Error), disk_errors():  # as: no file has a column. `query` knows
+                direct = sql.format(table=files_in_sql(files))
+                return list(connection.execute(direct, parameters).fetchall())
+        return list(self.query(sql.format(table=table), parameters, prune=prune).fetchall())
 
     def _wanted(self, connection: Any, sql: str) -> Iterable[str]:
         """Return the lake's tables that ``sql`` names; all of them if it asks what there is."""

@@ -84,28 +84,34 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_whole(source: Path, buffer: memoryview) -> memoryview | None:
+def read_whole(source: Path | str, buffer: memoryview) -> memoryview | None:
     """Return the content of a file, read into ``buffer``; None if it does not fit in.
 
     Raises:
         StorageUnavailable: The source is gone or changed while it was read.
         UnreadableSource: The source may not be read, or is not a regular file.
     """
-    with _open_source(source) as file:
-        before = os.fstat(file.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise UnreadableSource(f"{source} is not a regular file.", path=str(source))
-        if before.st_size >= len(buffer):
-            return None
-        byte_count = 0
-        with source_errors(source):
-            while count := file.readinto(buffer[byte_count:]):  # type: ignore[attr-defined]
+    with source_errors(source):
+        descriptor = _without_waiting(source, os.O_RDONLY)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise UnreadableSource(f"{source} is not a regular file.", path=str(source))
+            if before.st_size >= len(buffer):
+                return None
+            byte_count = 0
+            # There is room for more than its size, so one that grew is read as larger.
+            while count := os.readv(descriptor, [buffer[byte_count:]]):
                 byte_count += count
-        _require_unchanged(source, before, os.fstat(file.fileno()), byte_count)
+                if byte_count >= before.st_size:
+                    break
+            _require_unchanged(source, before, os.fstat(descriptor), byte_count)
+        finally:
+            os.close(descriptor)
     return buffer[:byte_count]
 
 
-def write_new(path: Path, data: memoryview, *, mode: int) -> None:
+def write_new(path: Path | str, data: memoryview, *, mode: int) -> None:
     """Write a new file, whole; if that fails, there is none.
 
     Raises:
@@ -120,7 +126,7 @@ def write_new(path: Path, data: memoryview, *, mode: int) -> None:
         finally:
             os.close(descriptor)
             if data:
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
 
 
 class HashingWriter:
@@ -259,7 +265,7 @@ def remove_tree(path: Path) -> None:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | str) -> Iterator[None]:
     """Raise what the system says about a path of the lake as one of this package's errors."""
     try:
         yield
@@ -276,7 +282,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def source_errors(path: Path) -> Iterator[None]:
+def source_errors(path: Path | str) -> Iterator[None]:
     """Raise what the system says about a file that is only read as one of this package's errors."""
     try:
         yield
@@ -295,7 +301,7 @@ def _open_source(path: Path) -> BinaryIO:
         return open(path, "rb", buffering=0, opener=_without_waiting)
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _without_waiting(path: Path | str, flags: int) -> int:
     # A fifo that took the file's place would wait for a writer for ever.
     return os.open(path, flags | os.O_NONBLOCK)
 
@@ -315,7 +321,7 @@ def _is_hole(block: bytes) -> bool:
 
 
 def _require_unchanged(
-    source: Path, before: os.stat_result, after: os.stat_result, byte_count: int
+    source: Path | str, before: os.stat_result, after: os.stat_result, byte_count: int
 ) -> None:
     if _version(before) != _version(after) or byte_count != before.st_size:
         raise StorageUnavailable(

@@ -13,13 +13,14 @@ import functools
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.storage.comparison import holds
 from lake_assets.storage.files import link_or_copy, new_file, storage_errors
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class ShardStore:
         """
         path = self.path(location)
         with storage_errors(path):
-            if _has_size(path, len(data)) and _holds(path, _blocks_of(data)):
+            if _has_size(path, len(data)) and holds(path, data):
                 return False
             if _linked_nameless(path, data):
                 return True
@@ -116,19 +117,19 @@ class ShardStore:
             draft.unlink(missing_ok=True)
         return True
 
-    def link_to(self, location: str, target: Path, content: memoryview) -> bool:
+    def link_to(self, location: str, target: Path | str, content: memoryview) -> bool:
         """Give a shard with that content a second name; return False if none has, or it cannot be.
 
         It is read: its size and name alone would let one bad shard spoil every redelivery of the
-        image. Of 0.4 MB that takes 0.06 ms of CPU, where hashing them takes 0.23 ms.
+        image. Of 0.4 MB that takes 0.02 ms of CPU, where hashing them takes 0.2 ms.
 
         Raises:
             AlreadyExists: There is a target.
         """
-        path = self.path(location)
+        path = f"{self._root}/{location}"
         with storage_errors(target):
             try:
-                if not _has_size(path, len(content)) or not _holds(path, _blocks_of(content)):
+                if not holds(path, content):
                     return False
                 os.link(path, target)
             except FileExistsError:
@@ -147,7 +148,8 @@ class ShardStore:
             StorageUnavailable: as ``put``.
         """
         with storage_errors(source):
-            has_size = _has_size(self.path(location), source.stat().st_size)
+            there = self.size(location)
+            has_size = there is not None and there == source.stat().st_size
         return has_size and self.put_file(location, source)
 
 
@@ -238,13 +240,6 @@ def _holds(path: Path, blocks: Iterable[bytes]) -> bool:
         if error.errno == errno.EIO:  # the disk cannot read it any more
             return False
         raise
-
-
-def _blocks_of(data: bytes | memoryview) -> Iterator[bytes]:
-    # Copies: memcmp compares bytes; a memoryview goes item by item, which takes ten times as long.
-    view = memoryview(data)
-    for start in range(0, len(view), _BLOCK_BYTES):
-        yield bytes(view[start : start + _BLOCK_BYTES])
 
 
 def _draft(path: Path) -> Path:

@@ -124,10 +124,11 @@ class _Ask:
         if not self._tables.exists(table):
             return {}
         with disk_errors():
-            found = self._sql.query(
-                f"""SELECT provider, dataset, {what} FROM {table}
+            found = self._sql.rows(
+                table,
+                f"""SELECT provider, dataset, {what} FROM {{table}}
                     WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
                 (self._keys,),
                 prune=self._prune,
-            ).fetchall()
+            )
         return {DatasetName(provider, dataset): tuple(rest) for provider, dataset, *rest in found}

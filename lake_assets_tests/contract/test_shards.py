@@ -125,6 +125,7 @@ def test_a_shard_that_the_disk_cannot_read_is_replaced(shards, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", fail)
+        patch.setattr(os, "readv", fail)
         assert not shards.link_to(location, target, memoryview(b"image"))
         assert shards.mend(location, staged(tmp_path, b"image"))
     assert shards.path(location).read_bytes() == b"image"

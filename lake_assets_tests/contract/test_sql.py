@@ -221,3 +221,29 @@ def test_folders_that_look_like_partitions_are_no_columns(tmp_path):
 def test_times_are_utc(sql):
     assert sql.query("SELECT current_setting('TimeZone')").fetchall() == [("UTC",)]
     assert duckdb.__version__ < "2"
+
+
+def test_the_rows_of_one_table_are_those_of_a_query(tables, sql):
+    add(tables, "lake.uploads", pa.table({"provider": ["a", "b"], "n": [1, 2]}), "u1")
+    add(tables, "lake.uploads", pa.table({"provider": ["a"], "more": ["x"]}), "u2")
+    question = "SELECT provider, sum(n), max(more) FROM {table} WHERE provider = $1 GROUP BY ALL"
+    for provider in ("a", "b", "c"):
+        prune = {"provider": provider}
+        expected = sql.query(question.format(table="lake.uploads"), [provider], prune=prune)
+        found = sql.rows("lake.uploads", question, [provider], prune=prune)
+        assert found == expected.fetchall()
+
+
+def test_a_column_that_no_file_has_is_null(tables, sql):
+    parted = {"partition_by": (("identity", "provider"),)}
+    add(tables, "lake.uploads", pa.table({"provider": ["a"]}), "u1", **parted)
+    add(tables, "lake.uploads", pa.table({"provider": ["b"], "n": [1]}), "u2", **parted)
+    for provider, expected in (("a", None), ("b", 1)):
+        question = "SELECT max(n) FROM {table} WHERE provider = $1"
+        prune = {"provider": provider}
+        assert sql.rows("lake.uploads", question, [provider], prune=prune) == [(expected,)]
+
+
+def test_rows_of_a_table_that_cannot_be_asked_so_is_query_failed(shop, sql):
+    with pytest.raises(QueryFailed):
+        sql.rows("acme.items", "SELECT nothing FROM {table}", [], prune={})

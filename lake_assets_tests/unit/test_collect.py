@@ -24,7 +24,7 @@ from lake_assets.errors import (
     UnreadableSource,
     UnsupportedFormat,
 )
-from lake_assets.intake import large_files, staged_folder
+from lake_assets.intake import flow, large_files, staged_folder
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import collect
 from lake_assets.intake.image_columns import referenced_name
@@ -562,6 +562,18 @@ def test_progress_counts_files_and_bytes(delivered, take):
     assert seen == [(1, 4), (2, 9)]
 
 
+def test_nothing_is_copied_any_more_once_progress_has_raised(delivered, staged, take):
+    def stop(files, byte_count):
+        raise ValueError("enough")
+
+    write(delivered, {f"{number:04d}.png": png(number % 250) for number in range(2_000)})
+    with pytest.raises(ValueError, match="enough"):
+        take(delivered, progress=stop)
+    there = contents(staged).keys()
+    assert len(there) < 1_000
+    assert contents(staged).keys() == there
+
+
 def test_the_file_system_is_synced_once_all_is_in_the_folder(delivered, staged, take, monkeypatch):
     seen = []
 
@@ -648,7 +660,7 @@ def test_a_table_is_never_linked_to_an_image(delivered, staged, take, known):
 
 
 def test_many_files_come_out_in_the_order_of_their_names(delivered, staged, take, monkeypatch):
-    monkeypatch.setattr(staged_folder, "_FLUSH_BYTES", 1)
+    monkeypatch.setattr(flow, "_FLUSH_BYTES", 1)
     write(delivered, {f"{number:03d}.png": png(number % 250) for number in range(600)})
     collected = take(delivered)
     assert [file.name for file in collected.files] == sorted(contents(delivered))
