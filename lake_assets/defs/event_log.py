@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
 
-import sqlalchemy as db
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationPlanned,
 )
@@ -115,13 +114,13 @@ def _kind(event: EventLogEntry) -> tuple[bool, str]:
     return is_of_asset, event.run_id
 
 
-def _insert(connection: db.Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+def _insert(connection: Any, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert rows of the log and return their ids, in the same order."""
     # The first one takes the lock: ids above its own are those of this transaction.
     first: int = connection.execute(_LOG.insert(), rows[0]).inserted_primary_key[0]
     if rows[1:]:
         connection.execute(_LOG.insert(), rows[1:])
-    rest = db.select(_LOG.c.id).where(_LOG.c.id > first).order_by(_LOG.c.id)
+    rest = _LOG.select().with_only_columns(_LOG.c.id).where(_LOG.c.id > first).order_by(_LOG.c.id)
     return [first, *connection.execute(rest).scalars()]
 
 
