@@ -28,7 +28,8 @@ IGNORED_FOLDERS = {"__pycache__", "results"}
 
 def text_files() -> list[str]:
     """Paths below the repository of every text file that belongs to it."""
-    top = [path for path in REPOSITORY.iterdir() if path.is_file()]
+    # In a worktree .git is a file, and Git writes it.
+    top = [path for path in REPOSITORY.iterdir() if path.is_file() and path.name != ".git"]
     below = [path for folder in TEXT_FOLDERS for path in (REPOSITORY / folder).rglob("*")]
     return sorted(
         path.relative_to(REPOSITORY).as_posix()
