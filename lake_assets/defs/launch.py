@@ -131,7 +131,7 @@ def _run(
         raise_on_error=False,
     )
     outcomes = _outcomes(result)
-    if outcomes and not result.success:
+    if not result.success and name in lake.stores.stale.names():
         # The uploads that are in the tables belong in the catalog, whatever became of the others.
         refresh_catalog(lake.stores, [name])
     failure = _failure(result)

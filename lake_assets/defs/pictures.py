@@ -49,7 +49,7 @@ def counts_metadata(prepared: Prepared) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "rows per second": round(total["rows_in"] / seconds, 1) if seconds else 0.0,
     }
-    if not prepared.uploads:
+    if not prepared.all_uploads:
         numbers["note"] = NOTHING_PENDING
     if prepared.recovered:
         ids = ", ".join(item.upload.id for item in prepared.recovered)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from lake_assets.errors import LeaseLost
+from lake_assets.errors import FatalError, LeaseLost
 from lake_assets.ingest.changes import changes_of, commit
 from lake_assets.ingest.groups import groups_of, open_pool, prepare_group
 from lake_assets.ingest.model import (
@@ -30,7 +30,7 @@ from lake_assets.media.engines import Engine
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables import Lease
-from lake_assets.storage.tables.catalog_file import seal_catalog
+from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
 from lake_assets.stores import Stores
 
 
@@ -78,7 +78,18 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
 
 @contextmanager
 def _sealing(stores: Stores) -> Iterator[None]:
-    """Seal the catalog's file after the last write to it, which gives the lease back."""
+    """Seal the catalog's file after the last write to it, which gives the lease back.
+
+    Raises:
+        FatalError: if it is not as it was sealed: the next seal would hide that.
+    """
+    damage = read_catalog(stores.layout.catalog_file).damage
+    if damage:
+        raise FatalError(
+            f"catalog.db is damaged: {damage}. Nothing was ingested; `lake verify` says more, "
+            "`lake repair` makes it anew",
+            path=str(stores.layout.catalog_file),
+        )
     yield
     seal_catalog(stores.layout.catalog_file)
 

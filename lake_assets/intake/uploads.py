@@ -48,7 +48,7 @@ from lake_assets.storage.files import (
     write_new,
 )
 from lake_assets.storage.processes import is_dead, signature
-from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
+from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
 
 ERROR_FILE = "error.json"
 JOURNAL_FILE = "prepared.json"
@@ -114,9 +114,15 @@ class Upload:
 
     @property
     def deaths(self) -> int:
-        """How many processes died while they had claimed it and not yet ingested it."""
-        plain = _read_json(self.folder / DEATHS_FILE)
-        return int(plain["deaths"]) if plain else 0
+        """How many processes died while they had claimed it and not yet ingested it.
+
+        A count that was cut off or is damaged is none: that costs some more tries.
+        """
+        try:
+            content = (self.folder / DEATHS_FILE).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return int(json.loads(content)["deaths"]) if seal_state(content) is SealState.WHOLE else 0
 
     @property
     def token(self) -> int | None:
@@ -266,6 +272,7 @@ class Staging:
     def finish(self, uploads: Sequence[Upload]) -> None:
         """Mark claimed uploads as done; has reached the disk when this returns."""
         for upload in uploads:
+            (upload.folder / DEATHS_FILE).unlink(missing_ok=True)
             self._move(upload, State.DONE, is_durable=False)
         if uploads:
             fsync_folder(self._root / State.DONE)
@@ -305,6 +312,10 @@ class Staging:
 
     def _move_from(self, upload_id: str, states: tuple[State, ...], target: State) -> Upload:
         upload = self.find(upload_id)
+        if upload.state in states:
+            # Before it moves: whoever claims it at once must not find the old count.
+            with storage_errors(upload.folder):
+                (upload.folder / DEATHS_FILE).unlink(missing_ok=True)
         moved = self._move(upload, target) if upload.state in states else None
         if moved is None:
             wanted = " or ".join(states)
@@ -312,8 +323,7 @@ class Staging:
                 f"upload {upload_id} is {self.find(upload_id).state}, not {wanted}",
                 upload_id=upload_id,
             )
-        for name in (ERROR_FILE, DEATHS_FILE):
-            (moved.folder / name).unlink(missing_ok=True)
+        (moved.folder / ERROR_FILE).unlink(missing_ok=True)
         return moved
 
     def _move(

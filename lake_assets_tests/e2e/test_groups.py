@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import UploadsFailed
+from lake_assets.errors import FatalError, UploadsFailed
 from lake_assets.ingest import Request, groups, ingest
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.uploads import DEATHS_FILE, State, Upload
@@ -188,9 +190,79 @@ def test_a_retry_forgets_the_deaths(lake, monkeypatch):
     assert values(lake) == [1]
 
 
-def test_a_count_of_deaths_that_is_cut_off_is_none(lake):
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        sealed_json({"deaths": 3})[:5],
+        sealed_json({"deaths": 1}).replace("1", "9", 1),
+        sealed_json({"deaths": 3}).replace("deaths", "eeaths"),
+        '{"deaths": null}',
+        "[]",
+    ],
+)
+def test_a_damaged_count_of_deaths_is_none(lake, damaged):
     upload = lake.stores.staging.find(stage(lake, 1))
-    (upload.folder / DEATHS_FILE).write_text(json.dumps({"deaths": 3})[:5])
+    (upload.folder / DEATHS_FILE).write_text(damaged)
     assert upload.deaths == 0
     lake.ingest_pending()
     assert values(lake) == [1]
+
+
+def test_an_upload_that_is_done_has_no_count_of_deaths(lake):
+    upload_id = stage(lake, 1)
+    folder = lake.stores.staging.find(upload_id).folder
+    (folder / DEATHS_FILE).write_text(sealed_json({"deaths": 2}))
+    lake.ingest_pending()
+    assert not (lake.stores.staging.find(upload_id).folder / DEATHS_FILE).exists()
+
+
+# -- what a run tells of several groups
+
+
+def start(lake: Lake) -> subprocess.CompletedProcess[str]:
+    """Run ``lake process start --wait`` with groups of two uploads."""
+    code = (
+        "import sys; from lake_assets.ingest import groups; groups.GROUP_UPLOADS = 2\n"
+        "from lake_assets.cli.main import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, "--home", str(lake.home), "process", "start", "--wait",
+         "--json"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_run_tells_of_all_its_groups(lake):
+    ids = [stage(lake, value) for value in range(5)]
+    answer = start(lake)
+    assert answer.returncode == 0, answer.stderr
+    (run,) = json.loads(answer.stdout)["runs"]
+    assert [outcome["upload_id"] for outcome in run["outcomes"]] == ids
+    assert [entry["rows"] for entry in lake.catalog()] == [5]
+
+
+def test_a_run_whose_last_group_fails_tells_of_the_others(lake):
+    ids = [stage(lake, value) for value in range(5)]
+    (file,) = lake.stores.staging.find(ids[4]).files_folder.iterdir()
+    file.unlink()
+    answer = start(lake)
+    assert answer.returncode == 1, answer.stderr
+    (run,) = json.loads(answer.stdout or answer.stderr)["runs"]
+    assert [outcome["upload_id"] for outcome in run["outcomes"]] == ids[:4]
+    assert [entry["rows"] for entry in lake.catalog()] == [4]
+
+
+def test_a_catalog_that_is_damaged_is_not_sealed_anew(lake):
+    stage(lake, 1)
+    lake.ingest_pending()
+    path = lake.stores.layout.catalog_file
+    lake.close()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with Lake.open(lake.home) as other:
+        stage(other, 2)
+        with pytest.raises(FatalError, match=r"catalog\.db is damaged.*lake repair"):
+            other.ingest_pending()
+        assert [upload.state for upload in other.uploads()] == [State.DONE, State.PENDING]

@@ -165,9 +165,8 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
     own = {"provider": name.provider, "dataset": name.dataset}
     places = {"raw": (name.table, {}), "images": (IMAGES.name, own),
               "quarantine": (QUARANTINE.name, own)}  # fmt: skip
-    uploads = {
-        "uploads": dg.MetadataValue.json([asdict(item.outcome) for item in prepared.uploads])
-    }
+    ingested = (*prepared.recovered, *prepared.all_uploads)
+    uploads = {"uploads": dg.MetadataValue.json([asdict(item.outcome) for item in ingested])}
     for asset, (table, where) in places.items():
         change = prepared.changes.get(asset)
         parts = prepared.parts(asset)
