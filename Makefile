@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO_HOME ?= data/lake
-# Tests on all cores; each worker has servers and pools of its own, so not on dozens.
-PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+# Tests on all cores, a file on one of them; each has servers and pools of its own, so not on dozens.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test torture check format lock bench ui clean
