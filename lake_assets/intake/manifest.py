@@ -21,6 +21,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
+from lake_assets.storage.trouble import says_damage
 
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -134,7 +135,7 @@ def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
 
     Raises:
         InvalidManifest: naming the file and the line.
-        StorageUnavailable: if the upload has moved on meanwhile.
+        StorageUnavailable: if the upload has moved on meanwhile, or the file cannot be read now.
     """
     found = []
     try:
@@ -154,6 +155,10 @@ def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
                     )
                 )
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not says_damage(error):
+            raise StorageUnavailable(
+                f"{path} cannot be read: {error}. Try again once that is mended", path=str(path)
+            ) from error
         if not path.parent.exists():
             raise StorageUnavailable(
                 f"{path.parent} is gone: another process has taken the upload; "

@@ -1,13 +1,18 @@
 """Repair: what is damaged is put back as it was, or said to be lost; verify then is silent."""
 
+import errno
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
+from lake_assets.errors import StorageUnavailable
 from lake_assets.lake import Lake
+from lake_assets.query.duckdb import disk_errors
 from lake_assets.upkeep.repair import Action
+from lake_assets.upkeep.verify import Choice
 from lake_assets_tests.contract.small_lake import (
     SmallLake,
     flip,
@@ -322,3 +327,85 @@ def test_a_repair_waits_for_ingestion(lake, monkeypatch):
     ):
         lake.repair()
     assert lake.damaged()
+
+
+# -- what cannot be read just now is not damaged
+
+
+def refuse(monkeypatch, owner, name, where):
+    """Have a call fail, as for want of the right to, when its first argument is in ``where``."""
+    real = getattr(owner, name)
+
+    def refused(path, *arguments, **named):
+        if str(path).startswith(str(where)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, refused)
+
+
+@pytest.mark.parametrize(
+    "where", ["assets", "thumbnails", "tables/lake/images", "tables/acme/ticks", "staging/done"]
+)
+def test_a_folder_that_cannot_be_read_is_told_and_nothing_is_repaired(where, lake, monkeypatch):
+    (lake.home / lake.file("staging/cancelled/*/files.jsonl")).unlink()
+    before = lake.files()
+    with monkeypatch.context() as patch:
+        refuse(patch, os, "scandir", lake.home / where)
+        report = lake.verify()
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    told = {(str(item.kind), item.path.split("/")[0]) for item in report.of("damage")}
+    assert told == {("unreadable", where.split("/")[0]), ("upload_document", "staging")}
+    assert lake.files() == before
+
+
+def test_scratch_that_cannot_be_used_is_no_damage_of_a_table(lake, monkeypatch, expected):
+    import duckdb
+
+    from lake_assets.query.duckdb import LakeSql
+
+    def full(*_, **__):
+        with disk_errors():
+            raise duckdb.IOException("IO Error: Could not write all bytes to file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LakeSql, "query", full)
+        report = lake.verify()
+        assert report.is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("table", ["acme/ticks", "lake/images"])
+def test_metadata_that_cannot_be_read_is_no_reason_to_go_back(table, lake, monkeypatch, expected):
+    with monkeypatch.context() as patch:
+        refuse(patch, Path, "open", lake.home / newest(lake, table))
+        assert lake.verify().is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("pattern", ["assets/**/*.png", "staging/done/*/manifest.json"])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(pattern, lake, monkeypatch, expected):
+    with monkeypatch.context() as patch:
+        for call in ("open", "read_bytes"):
+            refuse(patch, Path, call, lake.home / lake.file(pattern))
+        assert lake.verify().is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+def test_a_finding_that_names_no_file_takes_no_table_away(lake):
+    """A part that DuckDB cannot read, and of which the sample did not read the content."""
+    name = lake.files("tables/lake/images/data/*.parquet")[-1]
+    path = lake.home / name
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 4) + content[4 + len(content) // 4 :])
+    plan = lake.plan(choice=Choice(count=0))
+    assert {item.path for item in plan.hopeless} == {"tables/lake/images"}
+    assert [step.path for step in plan.steps if step.path.startswith("tables/lake/images")] == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidName
+from lake_assets.errors import InvalidName, StorageUnavailable
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
@@ -47,7 +47,12 @@ class Request:
 
 
 def plan_repair(stores: Stores, request: Request) -> Plan:
-    """Return what would put a lake right. Nothing is changed."""
+    """Return what would put a lake right. Nothing is changed.
+
+    Raises:
+        StorageUnavailable: Something cannot be read just now. What is whole and what is not can
+            then not be told apart, so nothing is planned.
+    """
     suspects = frozenset(
         item.path for item in last_findings(stores) if item.severity is Severity.DAMAGE
     )
@@ -56,6 +61,7 @@ def plan_repair(stores: Stores, request: Request) -> Plan:
         VerifyRequest(choice=request.choice, suspects=suspects, on_progress=request.on_progress),
     )
     findings = report.findings
+    _require_readable(findings)
     look = new_look(stores)
     for _ in look_at_catalog(look):
         pass  # learns where the tables are
@@ -100,6 +106,16 @@ def carry_out(
     if not read_catalog(stores.layout.catalog_file).damage:
         seal_catalog(stores.layout.catalog_file)
     return done
+
+
+def _require_readable(findings: Iterable[Finding]) -> None:
+    for item in findings:
+        if item.kind is Kind.UNREADABLE:
+            raise StorageUnavailable(
+                f"{item.path}: {item.message}. Nothing was repaired; see that it can be read, "
+                "then try again",
+                path=item.path,
+            )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from lake_assets.storage.seals import (
     GIVEN_UP,
     append_seals,
     read_seals,
+    table_folder,
 )
 from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.storage.tables.catalog_file import (
@@ -127,7 +128,7 @@ def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:
     now = table_tree(bench.look.pointers[table])
     needed = {str(now.metadata), *now.current} & (bad | set(now.problems))
     if not needed:
-        _give_up_history(bench, folder, findings)
+        _give_up_history(bench, now, findings)
         return
     state = _last_good(bench, folder, bad)
     lost = state.lost if state else _uploads_of(bench, table)
@@ -167,21 +168,35 @@ def _plan_going_back(bench: Bench, table: str, state: _State | None, lost: froze
     bench.steps.append(step)
 
 
-def _give_up_history(bench: Bench, folder: Path, findings: Sequence[Finding]) -> None:
+def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) -> None:
     """Only older states of the table need these files: none of its rows is lost."""
+    folder = table_folder(now.metadata)
 
     def do(path: Path) -> None:
         bench.move_away(path)
         append_seals(folder, {path.relative_to(folder).as_posix(): GIVEN_UP})
 
     for finding in findings:
+        path = bench.path(finding)
+        if not _is_history(now, path):
+            bench.give_up(finding, "`lake verify --full` names the file; then `lake repair`")
+            continue
         bench.steps.append(
             Step(
                 action=Action.MOVE, path=finding.path,
-                do=functools.partial(do, bench.path(finding)),
+                do=functools.partial(do, path),
                 what="only an older state of the table needs it, which cannot be read any more",
             )
         )  # fmt: skip
+
+
+def _is_history(now: TableTree, path: Path) -> bool:
+    """Return whether a file belongs to an older state of a table, and to no present row."""
+    if path == now.metadata or str(path) in now.current or path.is_dir():
+        return False
+    version, present = version_of(path.name), version_of(now.metadata.name)
+    is_older = version is not None and present is not None and version < present
+    return str(path) in now.files or (is_older and path.parent == now.metadata.parent)
 
 
 def _last_good(bench: Bench, folder: Path, bad: frozenset[str]) -> _State | None:

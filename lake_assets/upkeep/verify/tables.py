@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.seals import SEAL_LOG, SealLog, read_seals
 from lake_assets.storage.tables.catalog_file import CatalogSeal, read_catalog, seal_file
 from lake_assets.storage.tables.tree import (
@@ -74,7 +75,7 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
                 f"the catalog says that its metadata is {metadata}, outside of its folder", name,
             )  # fmt: skip
         else:
-            for seen in _Table(look, name, folder, metadata).look():
+            for seen in _told(look, _Table(look, name, folder, metadata)):
                 if isinstance(seen, Finding) and seen.severity is Severity.DAMAGE:
                     look.broken_tables.add(name)
                 yield seen
@@ -84,8 +85,20 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
         yield from look.stray(Kind.STRANGE, path, changed_at, "no table lies here")
 
 
+def _told(look: Look, table: _Table) -> Iterator[Seen]:
+    """Yield what a table is like; one that cannot be read does not keep the others from it."""
+    try:
+        yield from table.look()
+    except StorageUnavailable as error:
+        yield look.unreadable(f"{table.folder}/", error, table.name)
+
+
 def _unnamed_table(look: Look, folder: Path, name: str) -> Iterator[Seen]:
-    newest = max((file.changed_at for file in files_below(folder)), default=None)
+    try:
+        newest = max((file.changed_at for file in files_below(folder)), default=None)
+    except StorageUnavailable as error:
+        yield look.unreadable(f"{folder}/", error, name)
+        return
     if newest is not None:
         message = "the catalog has no such table"
         yield from look.stray(Kind.ORPHAN, Path(f"{folder}/"), newest, message, name)
