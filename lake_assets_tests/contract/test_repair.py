@@ -3,17 +3,21 @@
 import errno
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from lake_assets.errors import StorageUnavailable
+from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.lake import Lake
 from lake_assets.query.duckdb import disk_errors
 from lake_assets.upkeep.repair import Action
 from lake_assets.upkeep.verify import Choice
 from lake_assets_tests.contract.small_lake import (
+    FULL,
     SmallLake,
     flip,
     lake_and_copy,
@@ -409,3 +413,77 @@ def test_a_finding_that_names_no_file_takes_no_table_away(lake):
     plan = lake.plan(choice=Choice(count=0))
     assert {item.path for item in plan.hopeless} == {"tables/lake/images"}
     assert [step.path for step in plan.steps if step.path.startswith("tables/lake/images")] == []
+
+
+# -- what was changed after the plan was made
+
+
+@pytest.fixture
+def opened(lake):
+    with Lake.open(lake.home) as found:
+        yield found
+
+
+def add_rows(opened):
+    upload = opened.upload_raw_data(pa.table({"at": [99], "price": [2.5]}), provider="acme",
+                                    dataset="ticks")  # fmt: skip
+    opened.ingest(upload.id)
+
+
+@pytest.mark.parametrize("is_anew", [False, True], ids=["to an older state", "anew"])
+def test_a_table_does_not_go_back_behind_a_later_commit(is_anew, lake, opened):
+    from lake_assets.upkeep.repair import Request, carry_out, plan_repair
+
+    part = lake.home / lake.files("tables/acme/ticks/data/*.parquet")[-1]
+    thumbnail = lake.home / lake.file("thumbnails/**/*.jpg")
+    held_back = {path: path.read_bytes() for path in
+                 (part, *lake.home.glob("tables/acme/ticks/metadata/snap-*.avro"))}  # fmt: skip
+    for path in held_back if is_anew else [part]:
+        scramble(path)
+    thumbnail.unlink()
+    plan = plan_repair(opened.stores, Request(choice=FULL))
+    assert "roll back" in {str(step.action) for step in plan.steps}
+    for path, content in held_back.items():  # as if a disk had come back
+        path.chmod(0o644)
+        path.write_bytes(content)
+    before = opened.stores.tables.read("acme.ticks").num_rows
+    add_rows(opened)
+    with pytest.raises(CommitConflict, match="Run `lake repair` again"):
+        carry_out(opened.stores, plan)
+    assert opened.stores.tables.read("acme.ticks").num_rows == before + 1
+    assert thumbnail.exists(), "the other steps are done"
+
+
+def test_history_stays_where_its_table_was_changed_meanwhile(lake, opened):
+    from lake_assets.upkeep.repair import Request, carry_out, plan_repair
+
+    path = lake.home / lake.files("tables/acme/ticks/metadata/*.metadata.json")[0]
+    scramble(path)
+    plan = plan_repair(opened.stores, Request(choice=FULL))
+    assert [step.action for step in plan.steps] == [Action.MOVE]
+    add_rows(opened)
+    with pytest.raises(CommitConflict, match=r"acme\.ticks was changed meanwhile"):
+        carry_out(opened.stores, plan)
+    assert path.exists()
+
+
+def test_a_catalog_that_is_whole_again_is_not_made_anew(lake):
+    from lake_assets.upkeep.repair import carry_out
+
+    catalog = lake.home / "catalog.db"
+    catalog.rename(lake.home / "catalog.kept")
+    plan = lake.plan()
+    (lake.home / "catalog.kept").rename(catalog)
+    with Lake.open(lake.home) as opened, pytest.raises(CommitConflict, match="whole by now"):
+        carry_out(opened.stores, plan)
+    assert not list((lake.home / "removed").rglob("catalog.db"))
+
+
+def test_a_catalog_that_is_only_locked_is_not_made_anew(lake, monkeypatch):
+    monkeypatch.setattr("lake_assets.storage.tables.catalog_file._WAIT_S", 0.1)
+    with closing(sqlite3.connect(lake.home / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for question in (lake.plan, lake.verify):
+            with pytest.raises(StorageUnavailable, match="database is locked"):
+                question()
+    assert lake.plan().steps == []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidName, StorageUnavailable
+from lake_assets.errors import CommitConflict, InvalidName, StorageUnavailable
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
@@ -89,22 +89,34 @@ def carry_out(
     Raises:
         DatasetBusy: when an ingestion took longer than ``busy_timeout_s``; nothing was done then.
         StorageUnavailable: The disk is full; the steps before were done.
+        CommitConflict: Something was changed after the plan was made. The steps that concern it
+            were not done; all others were.
     """
     done = 0
+    changed: list[str] = []
     with held(stores, _datasets(stores)):
         strays = _strays(stores) if any(step.needs_proof for step in plan.steps) else frozenset()
         for step in plan.steps:
             if step.needs_proof and step.path not in strays:
                 continue  # something refers to it by now
             on_step(step)
-            with storage_errors(stores.layout.home / step.path):
-                step.do()
+            try:
+                with storage_errors(stores.layout.home / step.path):
+                    step.do()
+            except CommitConflict as error:
+                changed.append(f"{step.path} ({error.message})")
+                continue
             done += 1
         with storage_errors(stores.layout.home):
             sync_file_system(stores.layout.home)
     # After the last write to it, which gives the leases back.
     if not read_catalog(stores.layout.catalog_file).damage:
         seal_catalog(stores.layout.catalog_file)
+    if changed:
+        raise CommitConflict(
+            f"{done} steps were done, {len(changed)} were not, as something changed meanwhile: "
+            f"{'; '.join(changed)}. Run `lake repair` again"
+        )
     return done
 
 
@@ -126,7 +138,8 @@ def held(stores: Stores, names: Iterable[DatasetName]) -> Iterator[None]:
         DatasetBusy: when another process held one of them for ``busy_timeout_s``.
     """
     with ExitStack() as stack:
-        # The leases lie in the catalog's file. While that is damaged nobody can commit anyway.
+        # The leases lie in the catalog's file. While that is damaged nobody can commit anyway;
+        # one that is only locked, or may not be read, is an error here.
         if not read_catalog(stores.layout.catalog_file).damage:
             for name in sorted(names):  # in one order: two repairs cannot wait for each other
                 wait_s = stores.settings.busy_timeout_s

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidName
+from lake_assets.errors import CommitConflict, InvalidName
 from lake_assets.intake.uploads import State
 from lake_assets.storage.seals import (
     GIVEN_UP,
@@ -24,6 +24,7 @@ from lake_assets.storage.seals import (
 from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.storage.tables.catalog_file import (
     forget_table,
+    read_catalog,
     seal_catalog,
     set_pointer,
 )
@@ -60,6 +61,9 @@ def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
     told = ", ".join(f"{name} at {path.name.partition('-')[0]}" for name, path in found.items())
 
     def do() -> None:
+        # An empty one was made just now, for the leases.
+        if read_catalog(file).pointers:
+            raise CommitConflict(f"{file.name} is whole by now")
         bench.stores.tables.close()
         for end in ("", "-journal", "-wal", "-shm", ".seal"):
             bench.move_away(file.with_name(file.name + end))
@@ -110,8 +114,10 @@ def _turned_back(bench: Bench, table: str, finding: Finding) -> bool:
 def _plan_remaking_the_catalog(bench: Bench, table: str) -> None:
     folder = table_folder_of(bench, table)
 
+    present = bench.look.pointers[table]
+
     def do() -> None:
-        forget_table(bench.stores.layout.catalog_file, table)
+        forget_table(bench.stores.layout.catalog_file, table, present=present)
         bench.move_away(folder)
         done = {upload.name for upload in bench.stores.staging.uploads(State.DONE)}
         refresh_catalog(bench.stores, sorted(done | bench.datasets_with_tables()))
@@ -145,14 +151,15 @@ def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:
 
 def _plan_going_back(bench: Bench, table: str, state: _State | None, lost: frozenset[str]) -> None:
     folder, catalog = table_folder_of(bench, table), bench.stores.layout.catalog_file
+    present = bench.look.pointers[table]
     _ask_for(bench, table, lost, f"{table} goes back to a state without {len(lost)} uploads")
 
     def go_back() -> None:
         if state is not None:
-            set_pointer(catalog, table, state.tree.metadata)
+            set_pointer(catalog, table, state.tree.metadata, present=present)
 
     def begin_anew() -> None:
-        forget_table(catalog, table)
+        forget_table(catalog, table, present=present)
         bench.move_away(folder)
 
     if state is None:
@@ -172,7 +179,11 @@ def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) 
     """Only older states of the table need these files: none of its rows is lost."""
     folder = table_folder(now.metadata)
 
+    table = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
+
     def do(path: Path) -> None:
+        if read_catalog(bench.stores.layout.catalog_file).pointers.get(table) != now.metadata:
+            raise CommitConflict(f"{table} was changed meanwhile", table=table)
         bench.move_away(path)
         append_seals(folder, {path.relative_to(folder).as_posix(): GIVEN_UP})
 

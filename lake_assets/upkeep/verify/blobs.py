@@ -13,10 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from lake_assets.errors import LakeError, QueryFailed
-from lake_assets.query.duckdb import LakeSql, disk_errors
+from lake_assets.errors import LakeError
+from lake_assets.query.duckdb import LakeSql, batches_of
 from lake_assets.storage.seals import read_seals
 from lake_assets.storage.system_tables import IMAGES
 from lake_assets.storage.trouble import is_passing
@@ -165,21 +163,7 @@ def _blobs(look: Look, store: _Store) -> Iterator[_Blob]:
     rows: Any = sql.query(
         f"SELECT {columns}, provider || '/' || dataset FROM {IMAGES.name} ORDER BY 1"
     )
-    for batch in _batches(rows):
+    for batch in batches_of(rows, _ROWS_AT_ONCE):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             location, byte_count, sha256, dataset = row
             yield _Blob(location=location, byte_count=byte_count, sha256=sha256, dataset=dataset)
-
-
-def _batches(rows: Any) -> Iterator[Any]:
-    """Yield record batches; DuckDB reads the parts, and sorts on disk, only now.
-
-    Raises:
-        QueryFailed: A part is not what it should be.
-        StorageUnavailable: as for want of disk space.
-    """
-    try:
-        with disk_errors():
-            yield from rows.to_arrow_reader(_ROWS_AT_ONCE)
-    except duckdb.Error as error:
-        raise QueryFailed(str(error)) from error
