@@ -98,6 +98,15 @@ def parse_manifest(text: str, *, where: str) -> Manifest:
     return manifest
 
 
+def is_of_later_version(path: Path) -> bool:
+    """Return whether a later version of this package wrote a ``manifest.json``."""
+    try:
+        version = json.loads(path.read_bytes())["version"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(version, int) and version > VERSION
+
+
 def _from_plain(plain: dict[str, Any]) -> Manifest:
     known = {field.name for field in fields(Manifest)} - {"name"}
     values = {key: value for key, value in plain.items() if key in known}

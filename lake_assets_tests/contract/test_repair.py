@@ -487,3 +487,83 @@ def test_a_catalog_that_is_only_locked_is_not_made_anew(lake, monkeypatch):
             with pytest.raises(StorageUnavailable, match="database is locked"):
                 question()
     assert lake.plan().steps == []
+
+
+# -- what lies in the place of something else
+
+
+@pytest.mark.parametrize("pattern", ["thumbnails/**/*.jpg", "assets/**/*.png"])
+def test_a_folder_in_the_place_of_a_file_is_moved_aside(pattern, lake, expected):
+    path = lake.home / lake.file(pattern)
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    (path / "inside").write_bytes(b"kept")
+    (lake.home / lake.files("thumbnails/**/*.jpg")[-1]).unlink()
+    lake.repair()
+    assert path.read_bytes() == content
+    assert [item.read_bytes() for item in (lake.home / "removed").rglob("inside")] == [b"kept"]
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "files.jsonl"])
+def test_a_folder_in_the_place_of_a_document_is_told(name, lake):
+    path = lake.home / lake.file(f"staging/cancelled/*/{name}")
+    path.unlink()
+    path.mkdir()
+    plan = lake.plan()
+    assert [lake.home / item.path for item in plan.hopeless] == [path]
+
+
+def test_a_link_to_a_file_that_was_moved_is_replaced_by_the_file(lake, expected):
+    path = lake.home / newest(lake, "acme/ticks")
+    moved = path.with_name(f"moved-{path.name}")
+    content = path.read_bytes()
+    path.rename(moved)
+    path.symlink_to(moved.name)
+    plan = lake.repair(older_than_s=0)
+    assert actions(plan) == {("restore", path.relative_to(lake.home).as_posix())}
+    assert (path.is_symlink(), path.read_bytes()) == (False, content)
+    lake.repair(older_than_s=0)
+    assert not moved.exists()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("name", ["deaths.json", "lease.json", "error.json", "outcome.json"])
+def test_a_damaged_document_that_no_rebuild_reads_is_moved_away(name, lake, expected):
+    for folder in (lake.home / "staging/done").iterdir():
+        (folder / name).write_bytes(b"{")
+    scramble(lake.home / newest(lake, "acme/ticks"))
+    plan = lake.repair()
+    assert plan.hopeless == []
+    assert Action.REBUILD in {step.action for step in plan.steps}
+    lake.ingest()
+    lake.repair(older_than_s=0)
+    assert_whole(lake, expected)
+
+
+def test_a_manifest_of_a_later_version_asks_for_an_upgrade(lake):
+    path = lake.home / lake.file("staging/cancelled/*/manifest.json")
+    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    (item,) = lake.plan().hopeless
+    assert item.advice == "a later version of lake_assets wrote it: upgrade lake_assets"
+
+
+def test_what_two_findings_ask_to_move_is_moved_once(lake):
+    shard = next(name for name in lake.files("assets/**/*.png") if content_is(lake, name, png(4)))
+    scramble(lake.home / shard)
+    scramble(lake.home / lake.file("staging/done/*/files/4.png"))
+    steps = [step.path for step in lake.plan().steps if step.action is Action.MOVE]
+    assert steps == [shard]
+
+
+def test_a_document_that_was_changed_meanwhile_stays(lake):
+    from lake_assets.upkeep.repair import carry_out
+
+    path = lake.home / lake.file("staging/failed/*/error.json")
+    flip(path, 10)
+    plan = lake.plan()
+    path.parent.rename(path.parent.parent.parent / "cancelled" / path.parent.name)
+    with Lake.open(lake.home) as opened, pytest.raises(CommitConflict, match="no longer in failed"):
+        carry_out(opened.stores, plan)
+    assert not path.parent.exists()

@@ -18,7 +18,7 @@ from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
 from lake_assets.stores import Stores
 from lake_assets.upkeep.repair.contents import plan_contents, plan_documents
-from lake_assets.upkeep.repair.model import Bench, Plan, Step
+from lake_assets.upkeep.repair.model import Action, Bench, Plan, Step
 from lake_assets.upkeep.repair.sealing import plan_seals
 from lake_assets.upkeep.repair.tables import (
     plan_catalog,
@@ -78,7 +78,7 @@ def plan_repair(stores: Stores, request: Request) -> Plan:
         plan_seals(bench, findings)
         plan_tidying(bench, findings, older_than_s=request.older_than_s)
     plan_rebuilds(bench, findings)
-    return Plan(steps=bench.steps, hopeless=bench.hopeless, findings=findings)
+    return Plan(steps=_unique(bench.steps), hopeless=bench.hopeless, findings=findings)
 
 
 def carry_out(
@@ -118,6 +118,16 @@ def carry_out(
             f"{'; '.join(changed)}. Run `lake repair` again"
         )
     return done
+
+
+def _unique(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps without those that do again what an earlier one does."""
+    kept: dict[tuple[str, str, str], Step] = {}
+    for step in steps:
+        # What moved away is gone, for whatever reason it was to go.
+        what = "" if step.action is Action.MOVE else step.what
+        kept.setdefault((step.action, step.path, what), step)
+    return list(kept.values())
 
 
 def _require_readable(findings: Iterable[Finding]) -> None:

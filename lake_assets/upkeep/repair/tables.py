@@ -7,6 +7,7 @@ are rebuilt from them by the next `lake process start`.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -102,11 +103,17 @@ def _turned_back(bench: Bench, table: str, finding: Finding) -> bool:
     if not path.is_file():
         return False
     sealed = read_seals(folder).seals.get(path.relative_to(folder).as_posix())
-    right = without_flipped_bit(path.read_bytes(), sealed.sha256) if sealed else None
-    if sealed is None or right is None:
+    if sealed is None:
         return False
-    do = functools.partial(put_back, path, right, sealed.sha256, 0o644)
-    what = "turn its flipped bit back"
+    content = path.read_bytes()
+    if path.is_symlink() and hashlib.sha256(content).hexdigest() == sealed.sha256:
+        right, what = content, "put the file in the place of the link to it"
+    else:
+        mended = without_flipped_bit(content, sealed.sha256)
+        if mended is None:
+            return False
+        right, what = mended, "turn its flipped bit back"
+    do = functools.partial(put_back, bench, path, right, sealed.sha256, 0o644)
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
     return True
 

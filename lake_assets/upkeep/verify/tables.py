@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +113,15 @@ class _Table:
     name: str
     folder: Path
     metadata: Path
+    _linked: frozenset[str] = frozenset()
+    """Where the symbolic links lead that it names: what lies there is no orphan."""
 
     def look(self) -> Iterator[Seen]:
         # The seals first: a file that a commit adds meanwhile then is one without a seal, and
         # not one that is named by nothing.
         seals = read_seals(self.folder)
         tree = table_tree(self.metadata, seals)
+        self._linked = _linked((str(self.metadata), *tree.files))
         for number in seals.damaged_lines:
             yield self._damage(
                 self.folder / SEAL_LOG, f"line {number} is not as it was written", Kind.SEAL_LOG
@@ -161,6 +165,8 @@ class _Table:
                 kind=Kind.TABLE_FILE, about=self.name,
                 message="its SHA-256 is not that of its seal",
             )  # fmt: skip
+        if path in self._linked:
+            return
         if named is None and not tree.problems and not self._is_history(file.name, tree):
             yield from self._stray(file)
 
@@ -194,3 +200,7 @@ class _Table:
 
     def _damage(self, path: Path | str, message: str, kind: Kind = Kind.TABLE_FILE) -> Finding:
         return self.look_.damage(kind, path, message, self.name)
+
+
+def _linked(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(os.path.realpath(path) for path in paths if Path(path).is_symlink())
