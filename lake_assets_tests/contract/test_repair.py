@@ -14,6 +14,7 @@ import pytest
 from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.lake import Lake
 from lake_assets.query.duckdb import disk_errors
+from lake_assets.storage.seals import Seal, append_seals
 from lake_assets.upkeep.repair import Action
 from lake_assets.upkeep.verify import Choice
 from lake_assets_tests.contract.small_lake import (
@@ -549,12 +550,23 @@ def test_a_manifest_of_a_later_version_asks_for_an_upgrade(lake):
     assert item.advice == "a later version of lake_assets wrote it: upgrade lake_assets"
 
 
-def test_what_two_findings_ask_to_move_is_moved_once(lake):
-    shard = next(name for name in lake.files("assets/**/*.png") if content_is(lake, name, png(4)))
-    scramble(lake.home / shard)
-    scramble(lake.home / lake.file("staging/done/*/files/4.png"))
-    steps = [step.path for step in lake.plan().steps if step.action is Action.MOVE]
-    assert steps == [shard]
+def test_what_two_findings_ask_to_move_is_moved_once(lake, expected):
+    """Metadata of a commit that lost a race: nothing names it, and its content is damaged."""
+    first = lake.home / lake.files("tables/acme/ticks/metadata/*.metadata.json")[0]
+    path = first.with_name("00000-lost.metadata.json")
+    path.write_bytes(first.read_bytes())
+    seal = Seal(sha256="1" * 64, byte_count=path.stat().st_size)
+    append_seals(first.parent.parent, {f"metadata/{path.name}": seal})
+    while time.time() <= path.stat().st_ctime:
+        pass
+    name = path.relative_to(lake.home).as_posix()
+    assert {item.kind for item in lake.verify().findings if item.path == name} == {
+        "orphan",
+        "table_file",
+    }
+    plan = lake.repair(older_than_s=0)
+    assert [(step.action, step.path) for step in plan.steps] == [(Action.MOVE, name)]
+    assert_whole(lake, expected)
 
 
 def test_a_document_that_was_changed_meanwhile_stays(lake):

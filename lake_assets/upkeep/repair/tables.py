@@ -36,6 +36,9 @@ from lake_assets.upkeep.repair.contents import put_back
 from lake_assets.upkeep.repair.model import Action, Bench, Step
 from lake_assets.upkeep.verify.model import Finding, Kind, Severity
 
+_FULL_ADVICE = "`lake verify --full` names the file; then `lake repair`"
+_ORPHAN_ADVICE = "no table needs it: `lake repair` moves it away once it is a week old"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
@@ -197,7 +200,8 @@ def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) 
     for finding in findings:
         path = bench.path(finding)
         if not _is_history(now, path):
-            bench.give_up(finding, "`lake verify --full` names the file; then `lake repair`")
+            is_orphan = path.is_file() and str(path) not in now.files
+            bench.give_up(finding, _ORPHAN_ADVICE if is_orphan else _FULL_ADVICE)
             continue
         bench.steps.append(
             Step(
