@@ -116,6 +116,9 @@ def print_report(report: Report, repair: str) -> None:
     print_table(columns, rows)
     for severity in Severity:
         print_findings(report.of(severity))
+    if report.is_unknown:
+        print_lines("Some of the lake cannot be read just now. Mend that, then try again")
+        return
     damage = len(report.of(Severity.DAMAGE))
     print_lines(
         f"Damaged: {damage:,}. See what can be put back: {repair} --dry-run"
