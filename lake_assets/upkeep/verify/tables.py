@@ -165,7 +165,7 @@ class _Table:
                 kind=Kind.TABLE_FILE, about=self.name,
                 message="its SHA-256 is not that of its seal",
             )  # fmt: skip
-        if path in self._linked:
+        if self._linked and os.path.realpath(path) in self._linked:
             return
         if named is None and not tree.problems and not self._is_history(file.name, tree):
             yield from self._stray(file)
