@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lake_assets.cli.boundary import EXIT_WRONG
+from lake_assets.cli.boundary import EXIT_TRY_LATER, EXIT_WRONG
 from lake_assets.cli.context import Session, session
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def verify(
     last verify is told. dagster/, files/, index/, logs/, removed/ and tmp/ hold no data of the lake
     and are not looked into.
 
-    Exit code 1 if something is damaged; `lake repair` shows what can be put back.
+    Exit code 1 if something is damaged; `lake repair` shows what can be put back. Exit code 75 if
+    some of it cannot be read just now (no right to, a full disk) and the rest is good.
     """
     from lake_assets.cli.output import print_json
     from lake_assets.upkeep.verify import Request
@@ -69,7 +70,7 @@ def verify(
     else:
         print_report(report, repair)
     if not report.is_good:
-        raise typer.Exit(EXIT_WRONG)
+        raise typer.Exit(EXIT_TRY_LATER if report.is_unknown else EXIT_WRONG)
 
 
 def progress(
@@ -115,6 +116,9 @@ def print_report(report: Report, repair: str) -> None:
     print_table(columns, rows)
     for severity in Severity:
         print_findings(report.of(severity))
+    if report.is_unknown:
+        print_lines("Some of the lake cannot be read just now. Mend that, then try again")
+        return
     damage = len(report.of(Severity.DAMAGE))
     print_lines(
         f"Damaged: {damage:,}. See what can be put back: {repair} --dry-run"

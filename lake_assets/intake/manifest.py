@@ -21,6 +21,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
+from lake_assets.storage.trouble import says_damage
 
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -97,6 +98,15 @@ def parse_manifest(text: str, *, where: str) -> Manifest:
     return manifest
 
 
+def is_of_later_version(path: Path) -> bool:
+    """Return whether a later version of this package wrote a ``manifest.json``."""
+    try:
+        version = json.loads(path.read_bytes())["version"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(version, int) and version > VERSION
+
+
 def _from_plain(plain: dict[str, Any]) -> Manifest:
     known = {field.name for field in fields(Manifest)} - {"name"}
     values = {key: value for key, value in plain.items() if key in known}
@@ -134,7 +144,7 @@ def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
 
     Raises:
         InvalidManifest: naming the file and the line.
-        StorageUnavailable: if the upload has moved on meanwhile.
+        StorageUnavailable: if the upload has moved on meanwhile, or the file cannot be read now.
     """
     found = []
     try:
@@ -154,6 +164,10 @@ def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
                     )
                 )
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not says_damage(error):
+            raise StorageUnavailable(
+                f"{path} cannot be read: {error}. Try again once that is mended", path=str(path)
+            ) from error
         if not path.parent.exists():
             raise StorageUnavailable(
                 f"{path.parent} is gone: another process has taken the upload; "

@@ -48,6 +48,20 @@ def disk_errors() -> Iterator[None]:
         ) from error
 
 
+def batches_of(relation: Any, rows_at_once: int) -> Iterator[Any]:
+    """Yield a relation as ``pyarrow.RecordBatch``. DuckDB reads the parts only now, and spills.
+
+    Raises:
+        QueryFailed: A part is not what it should be.
+        StorageUnavailable: as for want of disk space.
+    """
+    try:
+        with disk_errors():
+            yield from relation.to_arrow_reader(rows_at_once)
+    except duckdb.Error as error:
+        raise QueryFailed(str(error)) from error
+
+
 _MISSING = ("No files found", "No such file")
 _SHOW = "show."
 _ABOUT_TABLES = (

@@ -1,6 +1,8 @@
 """`lake verify` and `lake repair`, as typed."""
 
+import errno
 import json
+import os
 import re
 
 import pytest
@@ -147,3 +149,21 @@ def test_an_age_needs_a_unit(typed):
     answer = typed("repair", "--older-than", "7")
     assert answer.code == 2
     assert "is no age" in answer.err
+
+
+def test_what_cannot_be_read_just_now_is_worth_another_try(typed, full_lake, monkeypatch):
+    place, real = str(full_lake.home / "assets"), os.scandir
+
+    def refused(path):
+        if str(path).startswith(place):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    answer = typed("verify")
+    assert answer.code == 75
+    assert re.search(r"damage +unreadable +assets", answer.out)
+    assert answer.out.splitlines()[-1].startswith("Some of the lake cannot be read just now")
+    repair = typed("repair", "--yes")
+    assert (repair.code, repair.out) == (75, "")
+    assert "Nothing was repaired" in repair.err

@@ -5,10 +5,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 
 import pyarrow as pa
 import pytest
 
+from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
 from lake_assets.storage.tables.catalog_file import (
     CatalogSeal,
@@ -123,7 +125,30 @@ def test_a_catalog_without_tables_has_no_pointers(tmp_path):
 def test_a_pointer_can_be_set_and_a_table_forgotten(catalog):
     place = read_catalog(catalog).pointers["acme.ticks"]
     (older,) = place.parent.glob("00000-*.metadata.json")
-    set_pointer(catalog, "acme.ticks", older)
+    set_pointer(catalog, "acme.ticks", older, present=place)
     assert read_catalog(catalog).pointers == {"acme.ticks": older}
-    forget_table(catalog, "acme.ticks")
+    for change in (partial(set_pointer, metadata=place), forget_table):
+        with pytest.raises(CommitConflict):
+            change(catalog, "acme.ticks", present=place)
+    assert read_catalog(catalog).pointers == {"acme.ticks": older}
+    forget_table(catalog, "acme.ticks", present=older)
     assert dict(read_catalog(catalog).pointers) == {}
+
+
+@pytest.mark.parametrize(
+    "code", ["BUSY", "LOCKED", "CANTOPEN", "PERM", "READONLY", "IOERR", "IOERR_READ", "FULL"]
+)
+def test_what_sqlite_says_of_the_disk_is_no_damage(code, catalog, monkeypatch):
+    def refuse(_):
+        error = sqlite3.OperationalError("refused")
+        error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
+        raise error
+
+    monkeypatch.setattr("lake_assets.storage.tables.catalog_file._reading", refuse)
+    with pytest.raises(StorageUnavailable, match="refused"):
+        read_catalog(catalog)
+
+
+def test_a_catalog_that_was_cut_off_is_damaged(catalog):
+    os.truncate(catalog, catalog.stat().st_size // 2)
+    assert read_catalog(catalog).damage

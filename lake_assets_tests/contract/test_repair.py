@@ -1,14 +1,24 @@
 """Repair: what is damaged is put back as it was, or said to be lost; verify then is silent."""
 
+import errno
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.lake import Lake
+from lake_assets.query.duckdb import disk_errors
+from lake_assets.storage.seals import Seal, append_seals
 from lake_assets.upkeep.repair import Action
+from lake_assets.upkeep.verify import Choice
 from lake_assets_tests.contract.small_lake import (
+    FULL,
     SmallLake,
     flip,
     lake_and_copy,
@@ -323,3 +333,250 @@ def test_a_repair_waits_for_ingestion(lake, monkeypatch):
     ):
         lake.repair()
     assert lake.damaged()
+
+
+# -- what cannot be read just now is not damaged
+
+
+def refuse(monkeypatch, owner, name, where):
+    """Have a call fail, as for want of the right to, when its first argument is in ``where``."""
+    real = getattr(owner, name)
+
+    def refused(path, *arguments, **named):
+        if str(path).startswith(str(where)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, refused)
+
+
+@pytest.mark.parametrize(
+    "where", ["assets", "thumbnails", "tables/lake/images", "tables/acme/ticks", "staging/done"]
+)
+def test_a_folder_that_cannot_be_read_is_told_and_nothing_is_repaired(where, lake, monkeypatch):
+    (lake.home / lake.file("staging/cancelled/*/files.jsonl")).unlink()
+    before = lake.files()
+    with monkeypatch.context() as patch:
+        refuse(patch, os, "scandir", lake.home / where)
+        report = lake.verify()
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    told = {(str(item.kind), item.path.split("/")[0]) for item in report.of("damage")}
+    assert told == {("unreadable", where.split("/")[0]), ("upload_document", "staging")}
+    assert lake.files() == before
+
+
+def test_scratch_that_cannot_be_used_is_no_damage_of_a_table(lake, monkeypatch, expected):
+    import duckdb
+
+    from lake_assets.query.duckdb import LakeSql
+
+    def full(*_, **__):
+        with disk_errors():
+            raise duckdb.IOException("IO Error: Could not write all bytes to file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LakeSql, "query", full)
+        report = lake.verify()
+        assert report.is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("table", ["acme/ticks", "lake/images"])
+def test_metadata_that_cannot_be_read_is_no_reason_to_go_back(table, lake, monkeypatch, expected):
+    with monkeypatch.context() as patch:
+        refuse(patch, Path, "open", lake.home / newest(lake, table))
+        assert lake.verify().is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("pattern", ["assets/**/*.png", "staging/done/*/manifest.json"])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(pattern, lake, monkeypatch, expected):
+    with monkeypatch.context() as patch:
+        for call in ("open", "read_bytes"):
+            refuse(patch, Path, call, lake.home / lake.file(pattern))
+        assert lake.verify().is_unknown
+        with pytest.raises(StorageUnavailable, match="Nothing was repaired"):
+            lake.repair()
+    assert_whole(lake, expected)
+
+
+def test_a_finding_that_names_no_file_takes_no_table_away(lake):
+    """A part that DuckDB cannot read, and of which the sample did not read the content."""
+    name = lake.files("tables/lake/images/data/*.parquet")[-1]
+    path = lake.home / name
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:4] + b"\xff" * (len(content) // 4) + content[4 + len(content) // 4 :])
+    plan = lake.plan(choice=Choice(count=0))
+    assert {item.path for item in plan.hopeless} == {"tables/lake/images"}
+    assert [step.path for step in plan.steps if step.path.startswith("tables/lake/images")] == []
+
+
+# -- what was changed after the plan was made
+
+
+@pytest.fixture
+def opened(lake):
+    with Lake.open(lake.home) as found:
+        yield found
+
+
+def add_rows(opened):
+    upload = opened.upload_raw_data(pa.table({"at": [99], "price": [2.5]}), provider="acme",
+                                    dataset="ticks")  # fmt: skip
+    opened.ingest(upload.id)
+
+
+@pytest.mark.parametrize("is_anew", [False, True], ids=["to an older state", "anew"])
+def test_a_table_does_not_go_back_behind_a_later_commit(is_anew, lake, opened):
+    from lake_assets.upkeep.repair import Request, carry_out, plan_repair
+
+    part = lake.home / lake.files("tables/acme/ticks/data/*.parquet")[-1]
+    thumbnail = lake.home / lake.file("thumbnails/**/*.jpg")
+    held_back = {path: path.read_bytes() for path in
+                 (part, *lake.home.glob("tables/acme/ticks/metadata/snap-*.avro"))}  # fmt: skip
+    for path in held_back if is_anew else [part]:
+        scramble(path)
+    thumbnail.unlink()
+    plan = plan_repair(opened.stores, Request(choice=FULL))
+    assert "roll back" in {str(step.action) for step in plan.steps}
+    for path, content in held_back.items():  # as if a disk had come back
+        path.chmod(0o644)
+        path.write_bytes(content)
+    before = opened.stores.tables.read("acme.ticks").num_rows
+    add_rows(opened)
+    with pytest.raises(CommitConflict, match="Run `lake repair` again"):
+        carry_out(opened.stores, plan)
+    assert opened.stores.tables.read("acme.ticks").num_rows == before + 1
+    assert thumbnail.exists(), "the other steps are done"
+
+
+def test_history_stays_where_its_table_was_changed_meanwhile(lake, opened):
+    from lake_assets.upkeep.repair import Request, carry_out, plan_repair
+
+    path = lake.home / lake.files("tables/acme/ticks/metadata/*.metadata.json")[0]
+    scramble(path)
+    plan = plan_repair(opened.stores, Request(choice=FULL))
+    assert [step.action for step in plan.steps] == [Action.MOVE]
+    add_rows(opened)
+    with pytest.raises(CommitConflict, match=r"acme\.ticks was changed meanwhile"):
+        carry_out(opened.stores, plan)
+    assert path.exists()
+
+
+def test_a_catalog_that_is_whole_again_is_not_made_anew(lake):
+    from lake_assets.upkeep.repair import carry_out
+
+    catalog = lake.home / "catalog.db"
+    catalog.rename(lake.home / "catalog.kept")
+    plan = lake.plan()
+    (lake.home / "catalog.kept").rename(catalog)
+    with Lake.open(lake.home) as opened, pytest.raises(CommitConflict, match="whole by now"):
+        carry_out(opened.stores, plan)
+    assert not list((lake.home / "removed").rglob("catalog.db"))
+
+
+def test_a_catalog_that_is_only_locked_is_not_made_anew(lake, monkeypatch):
+    monkeypatch.setattr("lake_assets.storage.tables.catalog_file._WAIT_S", 0.1)
+    with closing(sqlite3.connect(lake.home / "catalog.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for question in (lake.plan, lake.verify):
+            with pytest.raises(StorageUnavailable, match="database is locked"):
+                question()
+    assert lake.plan().steps == []
+
+
+# -- what lies in the place of something else
+
+
+@pytest.mark.parametrize("pattern", ["thumbnails/**/*.jpg", "assets/**/*.png"])
+def test_a_folder_in_the_place_of_a_file_is_moved_aside(pattern, lake, expected):
+    path = lake.home / lake.file(pattern)
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    (path / "inside").write_bytes(b"kept")
+    (lake.home / lake.files("thumbnails/**/*.jpg")[-1]).unlink()
+    lake.repair()
+    assert path.read_bytes() == content
+    assert [item.read_bytes() for item in (lake.home / "removed").rglob("inside")] == [b"kept"]
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "files.jsonl"])
+def test_a_folder_in_the_place_of_a_document_is_told(name, lake):
+    path = lake.home / lake.file(f"staging/cancelled/*/{name}")
+    path.unlink()
+    path.mkdir()
+    plan = lake.plan()
+    assert [lake.home / item.path for item in plan.hopeless] == [path]
+
+
+def test_a_link_to_a_file_that_was_moved_is_replaced_by_the_file(lake, expected):
+    path = lake.home / newest(lake, "acme/ticks")
+    moved = path.with_name(f"moved-{path.name}")
+    content = path.read_bytes()
+    path.rename(moved)
+    path.symlink_to(moved.name)
+    plan = lake.repair(older_than_s=0)
+    assert actions(plan) == {("restore", path.relative_to(lake.home).as_posix())}
+    assert (path.is_symlink(), path.read_bytes()) == (False, content)
+    lake.repair(older_than_s=0)
+    assert not moved.exists()
+    assert_whole(lake, expected)
+
+
+@pytest.mark.parametrize("name", ["deaths.json", "lease.json", "error.json", "outcome.json"])
+def test_a_damaged_document_that_no_rebuild_reads_is_moved_away(name, lake, expected):
+    for folder in (lake.home / "staging/done").iterdir():
+        (folder / name).write_bytes(b"{")
+    scramble(lake.home / newest(lake, "acme/ticks"))
+    plan = lake.repair()
+    assert plan.hopeless == []
+    assert Action.REBUILD in {step.action for step in plan.steps}
+    lake.ingest()
+    lake.repair(older_than_s=0)
+    assert_whole(lake, expected)
+
+
+def test_a_manifest_of_a_later_version_asks_for_an_upgrade(lake):
+    path = lake.home / lake.file("staging/cancelled/*/manifest.json")
+    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    (item,) = lake.plan().hopeless
+    assert item.advice == "a later version of lake_assets wrote it: upgrade lake_assets"
+
+
+def test_what_two_findings_ask_to_move_is_moved_once(lake, expected):
+    """Metadata of a commit that lost a race: nothing names it, and its content is damaged."""
+    first = lake.home / lake.files("tables/acme/ticks/metadata/*.metadata.json")[0]
+    path = first.with_name("00000-lost.metadata.json")
+    path.write_bytes(first.read_bytes())
+    seal = Seal(sha256="1" * 64, byte_count=path.stat().st_size)
+    append_seals(first.parent.parent, {f"metadata/{path.name}": seal})
+    while time.time() <= path.stat().st_ctime:
+        pass
+    name = path.relative_to(lake.home).as_posix()
+    assert {item.kind for item in lake.verify().findings if item.path == name} == {
+        "orphan",
+        "table_file",
+    }
+    plan = lake.repair(older_than_s=0)
+    assert [(step.action, step.path) for step in plan.steps] == [(Action.MOVE, name)]
+    assert_whole(lake, expected)
+
+
+def test_a_document_that_was_changed_meanwhile_stays(lake):
+    from lake_assets.upkeep.repair import carry_out
+
+    path = lake.home / lake.file("staging/failed/*/error.json")
+    flip(path, 10)
+    plan = lake.plan()
+    path.parent.rename(path.parent.parent.parent / "cancelled" / path.parent.name)
+    with Lake.open(lake.home) as opened, pytest.raises(CommitConflict, match="no longer in failed"):
+        carry_out(opened.stores, plan)
+    assert not path.parent.exists()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from lake_assets.errors import StorageUnavailable
+from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.storage.files import new_file, storage_errors
 from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
 from lake_assets.storage.tables.file_io import local_path
@@ -34,6 +34,12 @@ _WAIT_S = 30.0
 # https://www.sqlite.org/fileformat.html, 1.3.
 _CHANGE_COUNT_AT = 24
 _CHANGE_COUNT_COPY_AT = 92
+# Primary result codes (https://www.sqlite.org/rescode.html) that do not speak of the content.
+_PASSING = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_AUTH, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL,
+})  # fmt: skip
 
 
 class CatalogSeal(StrEnum):
@@ -103,40 +109,75 @@ def _seal(catalog_file: Path) -> None:
 
 
 def read_catalog(catalog_file: Path) -> CatalogState:
-    """Return the state of ``catalog.db``, which other processes may be writing to."""
-    if not catalog_file.exists():
-        return CatalogState(exists=False)
+    """Return the state of ``catalog.db``, which other processes may be writing to.
+
+    Raises:
+        StorageUnavailable: It cannot be read just now: locked for too long, no right to, an error
+            of the disk. It may be whole.
+    """
+    with storage_errors(catalog_file):
+        if not catalog_file.exists():
+            return CatalogState(exists=False)
+        if not catalog_file.is_file():
+            return CatalogState(exists=True, damage="it is no file")
     try:
-        with _reading(catalog_file) as connection:
+        with _sqlite_errors(catalog_file), _reading(catalog_file) as connection:
             return _state(connection, catalog_file)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return CatalogState(exists=True, damage=f"SQLite cannot read it: {error}")
 
 
-def set_pointer(catalog_file: Path, table: str, metadata: Path) -> None:
-    """Make ``metadata`` the present state of ``table``, which the catalog has."""
-    namespace, _, name = table.partition(".")
-    with closing(sqlite3.connect(catalog_file, timeout=_WAIT_S)) as connection, connection:
+def set_pointer(catalog_file: Path, table: str, metadata: Path, *, present: Path) -> None:
+    """Make ``metadata`` the state of ``table``, if that is still ``present``.
+
+    Raises:
+        CommitConflict: It is another one by now, and stays.
+        StorageUnavailable: The catalog cannot be written to just now.
+    """
+    with _changing(catalog_file, table, present) as connection:
         connection.execute(
             "UPDATE iceberg_tables SET previous_metadata_location = metadata_location,"
             " metadata_location = ? WHERE table_namespace = ? AND table_name = ?",
-            (str(metadata), namespace, name),
+            (str(metadata), *_split(table)),
         )
 
 
-def forget_table(catalog_file: Path, table: str) -> None:
-    """Take ``table`` out of the catalog; its files stay."""
-    namespace, _, name = table.partition(".")
-    with closing(sqlite3.connect(catalog_file, timeout=_WAIT_S)) as connection, connection:
+def forget_table(catalog_file: Path, table: str, *, present: Path) -> None:
+    """Take ``table`` out of the catalog, if its state is still ``present``; its files stay.
+
+    Raises:
+        CommitConflict, StorageUnavailable: as ``set_pointer``.
+    """
+    with _changing(catalog_file, table, present) as connection:
         connection.execute(
             "DELETE FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?",
-            (namespace, name),
+            _split(table),
         )
+
+
+@contextmanager
+def _changing(catalog_file: Path, table: str, present: Path) -> Iterator[sqlite3.Connection]:
+    """Hold SQLite's write lock, and commit at the end, if a table is as it is thought to be."""
+    with (
+        _sqlite_errors(catalog_file),
+        closing(sqlite3.connect(catalog_file, timeout=_WAIT_S, isolation_level=None)) as connection,
+    ):
+        connection.execute("BEGIN IMMEDIATE")  # closing without a COMMIT rolls back
+        if _pointers(connection).get(table) != present:
+            raise CommitConflict(f"{table} was changed meanwhile", table=table)
+        yield connection
+        connection.execute("COMMIT")
+
+
+def _split(table: str) -> tuple[str, str]:
+    namespace, _, name = table.partition(".")
+    return namespace, name
 
 
 def _state(connection: sqlite3.Connection, catalog_file: Path) -> CatalogState:
     content = connection.serialize()
-    sealed, seal = _read_seal(seal_file(catalog_file))
+    with storage_errors(seal_file(catalog_file)):
+        sealed, seal = _read_seal(seal_file(catalog_file))
     count = _number_at(content, _CHANGE_COUNT_AT)
     if count != _number_at(content, _CHANGE_COUNT_COPY_AT):
         return CatalogState(exists=True, damage="its count of changes differs from its copy")
@@ -169,12 +210,30 @@ def _read_seal(path: Path) -> tuple[dict[str, Any], CatalogSeal]:
         content = path.read_bytes()
     except FileNotFoundError:
         return {}, CatalogSeal.ABSENT
+    except IsADirectoryError:
+        return {}, CatalogSeal.BROKEN
     if not content:  # a power cut right after it was written
         return {}, CatalogSeal.ABSENT
     if seal_state(content) is not SealState.WHOLE:
         return {}, CatalogSeal.BROKEN
     plain: dict[str, Any] = json.loads(content)
     return plain, CatalogSeal.FITS
+
+
+@contextmanager
+def _sqlite_errors(catalog_file: Path) -> Iterator[None]:
+    """Raise as ``StorageUnavailable`` what says nothing of what the file holds."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        # The file is shorter than it says: that is damage.
+        if code & 0xFF not in _PASSING or code == sqlite3.SQLITE_IOERR_SHORT_READ:
+            raise
+        raise StorageUnavailable(
+            f"{catalog_file} cannot be used: {error}. Try again once that is mended",
+            path=str(catalog_file),
+        ) from error
 
 
 @contextmanager

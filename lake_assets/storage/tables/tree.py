@@ -17,10 +17,11 @@ from pyiceberg.manifest import DataFile, ManifestEntryStatus, ManifestFile
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.snapshots import Snapshot
 
-from lake_assets.errors import LakeError
+from lake_assets.errors import LakeError, StorageUnavailable
 from lake_assets.storage.seals import SealLog, read_seals, seal_of, table_folder
 from lake_assets.storage.tables.commits import keys_in_snapshots
 from lake_assets.storage.tables.file_io import SealingFileIO, local_path
+from lake_assets.storage.trouble import says_damage
 
 _IO = SealingFileIO()
 _SUFFIX = ".metadata.json"
@@ -66,6 +67,9 @@ def table_tree(metadata: Path, seals: SealLog | None = None) -> TableTree:
     Args:
         metadata: A ``*.metadata.json``.
         seals: Of its table, if they are read already.
+
+    Raises:
+        StorageUnavailable: A file cannot be read just now, which says nothing of what it holds.
     """
     reader = _Reader(TableTree(metadata=metadata), seals or read_seals(table_folder(metadata)))
     reader.read()
@@ -84,10 +88,12 @@ def rows_of_part(path: Path) -> int:
 
     Raises:
         ValueError: It is no Parquet file that can be opened.
+        StorageUnavailable: It cannot be read just now.
     """
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException, MemoryError) as error:
+        _require_damage(path, error)
         raise ValueError(f"it cannot be opened: {error}") from error
 
 
@@ -107,7 +113,7 @@ class _Reader:
             text = self.tree.metadata.read_text(encoding="utf-8")
             table = TableMetadataUtil.parse_raw(text)
         except _PARSE_ERRORS as error:
-            self.tree.problems[path] = _words(error)
+            self.tree.problems[path] = _words(path, error)
             return
         self._note_history(table)
         self.tree.keys = keys_in_snapshots(table.snapshots)
@@ -144,7 +150,7 @@ class _Reader:
             self._require_seal(path)
             manifests = list(snapshot.manifests(_IO))
         except _PARSE_ERRORS as error:
-            self.tree.problems[path] = _words(error)
+            self.tree.problems[path] = _words(path, error)
             if snapshot.snapshot_id == current:
                 self.tree.current.add(path)
             return None
@@ -161,7 +167,7 @@ class _Reader:
             self._require_seal(path)
             parts = list(_live_parts(manifest))
         except _PARSE_ERRORS as error:
-            self.tree.problems[path] = _words(error)
+            self.tree.problems[path] = _words(path, error)
             return
         rows = sum(part.record_count for part in parts)
         told = (manifest.added_rows_count or 0) + (manifest.existing_rows_count or 0)
@@ -205,7 +211,15 @@ def _live_parts(manifest: ManifestFile) -> Iterator[DataFile]:
             yield entry.data_file
 
 
-def _words(error: BaseException) -> str:
+def _words(path: str, error: BaseException) -> str:
+    _require_damage(path, error)
     if isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
         return "it is missing"
     return str(error) or type(error).__name__
+
+
+def _require_damage(path: Path | str, error: BaseException) -> None:
+    if not says_damage(error):
+        raise StorageUnavailable(
+            f"{path} cannot be read: {error}. Try again once that is mended", path=str(path)
+        ) from error

@@ -16,8 +16,20 @@ from typing import Any
 from uuid import uuid4
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import LakeError, UnreadableMedia
-from lake_assets.intake.manifest import LIST_FILE, MANIFEST_FILE, parse_manifest
+from lake_assets.errors import CommitConflict, LakeError, UnreadableMedia
+from lake_assets.intake.manifest import (
+    LIST_FILE,
+    MANIFEST_FILE,
+    is_of_later_version,
+    parse_manifest,
+)
+from lake_assets.intake.uploads import (
+    DEATHS_FILE,
+    ERROR_FILE,
+    LEASE_FILE,
+    OUTCOME_FILE,
+    State,
+)
 from lake_assets.media.inspect import inspect_image
 from lake_assets.media.reencode import StorePolicy, reencode
 from lake_assets.query.duckdb import LakeSql
@@ -110,7 +122,7 @@ def _plan_shard(bench: Bench, copies: Copies, finding: Finding, image: _Image) -
         _plan_making_room(bench, finding)
         return
     what = "encode it again from the staged original, as it was stored"
-    do = functools.partial(put_back, bench.path(finding), again, image.stored_sha256)
+    do = functools.partial(put_back, bench, bench.path(finding), again, image.stored_sha256)
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
 
 
@@ -142,7 +154,7 @@ def _remake_thumbnail(bench: Bench, copies: Copies, image: _Image) -> None:
     data = inspect_image(source.read_bytes(), name=source.name).thumbnail
     sha256 = hashlib.sha256(data).hexdigest()
     root = bench.stores.layout.thumbnails
-    put_back(root / image.thumbnail, data, sha256)
+    put_back(bench, root / image.thumbnail, data, sha256)
     # It may differ from the first one: made from a smaller copy, or by a later Pillow.
     append_seals(root, {image.thumbnail: Seal(sha256=sha256, byte_count=len(data))})
 
@@ -160,7 +172,9 @@ def _reencoded(bench: Bench, original: Path, image: _Image) -> bytes | None:
 
 def _restore(bench: Bench, finding: Finding, source: Path, sha256: str) -> None:
     def do() -> None:
-        put_back(bench.path(finding), source.read_bytes(), sha256)
+        if finding.kind is Kind.STAGED_FILE:
+            _require_folder(bench.path(finding), bench)
+        put_back(bench, bench.path(finding), source.read_bytes(), sha256)
 
     what = f"copy it from {bench.look.below(source)}"
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
@@ -168,11 +182,11 @@ def _restore(bench: Bench, finding: Finding, source: Path, sha256: str) -> None:
 
 def _plan_bit(bench: Bench, finding: Finding, sha256: str) -> None:
     path = bench.path(finding)
-    right = without_flipped_bit(path.read_bytes(), sha256) if sha256 and path.exists() else None
+    right = without_flipped_bit(path.read_bytes(), sha256) if sha256 and path.is_file() else None
     if right is None:
         bench.give_up(finding, _AGAIN)
         return
-    do = functools.partial(put_back, path, right, sha256)
+    do = functools.partial(put_back, bench, path, right, sha256)
     what = "turn its flipped bit back"
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
 
@@ -183,13 +197,40 @@ def plan_documents(bench: Bench, findings: Iterable[Finding]) -> None:
         if finding.kind is not Kind.DOCUMENT or finding.severity is not Severity.DAMAGE:
             continue
         path = bench.path(finding)
-        right = _mended_document(path) if path.exists() else None
-        if right is None:
+        right = _mended_document(path) if path.is_file() else None
+        if right is not None:
+            do = functools.partial(_put_document_back, bench, path, path.read_bytes(), right)
+            what = "turn its flipped bit back"
+            bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
+        elif _can_go(path):
+            what = "nothing needs it any more" if path.name != OUTCOME_FILE else "the ledger has it"
+            do = functools.partial(bench.move_away, path)
+            bench.steps.append(Step(action=Action.MOVE, path=finding.path, what=what, do=do))
+        elif path.name == MANIFEST_FILE and path.is_file() and is_of_later_version(path):
+            bench.give_up(finding, "a later version of lake_assets wrote it: upgrade lake_assets")
+        else:
             bench.give_up(finding, "deliver the upload again, or restore it from a backup")
-            continue
-        do = functools.partial(put_back, path, right, hashlib.sha256(right).hexdigest(), 0o644)
-        what = "turn its flipped bit back"
-        bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
+
+
+def _can_go(path: Path) -> bool:
+    """Return whether an upload does without a document. Without its error nobody knows why."""
+    needs_error = path.parent.parent.name == State.FAILED
+    kept = {ERROR_FILE} if needs_error else set()
+    return path.name in {DEATHS_FILE, LEASE_FILE, ERROR_FILE, OUTCOME_FILE} - kept
+
+
+def _put_document_back(bench: Bench, path: Path, damaged: bytes, right: bytes) -> None:
+    _require_folder(path, bench)
+    if not path.is_file() or path.read_bytes() != damaged:
+        raise CommitConflict(f"{path.name} was changed meanwhile", path=str(path))
+    put_back(bench, path, right, hashlib.sha256(right).hexdigest(), 0o644)
+
+
+def _require_folder(path: Path, bench: Bench) -> None:
+    """Raise unless the upload that a file belongs to is where it was."""
+    state, upload = path.relative_to(bench.stores.layout.staging).parts[:2]
+    if not (bench.stores.layout.staging / state / upload).is_dir():
+        raise CommitConflict(f"upload {upload} is no longer in {state}", path=str(path))
 
 
 def _mended_document(path: Path) -> bytes | None:
@@ -204,10 +245,18 @@ def _mended_document(path: Path) -> bytes | None:
     return mended(content, lambda text: seal_state(text) is SealState.WHOLE)
 
 
-def put_back(path: Path, data: bytes, sha256: str, mode: int = 0o444) -> None:
-    """Put ``data`` in the place of a damaged or missing file, as a whole."""
+def put_back(bench: Bench, path: Path, data: bytes, sha256: str, mode: int = 0o444) -> None:
+    """Put ``data`` in the place of a damaged or missing file, as a whole.
+
+    A folder in its place, or a file in the place of one of its folders, is moved away first.
+    """
     if hashlib.sha256(data).hexdigest() != sha256:
         return  # its source has changed meanwhile; the next verify tells of it again
+    for folder in path.parents:
+        if folder.is_relative_to(bench.stores.layout.home) and folder.is_file():
+            bench.move_away(folder)
+    if path.is_dir() and not path.is_symlink():
+        bench.move_away(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".draft-{uuid4().hex}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import Any
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidName
-from lake_assets.intake.manifest import LIST_FILE, parse_files
+from lake_assets.intake.manifest import FILES_FOLDER, LIST_FILE, MANIFEST_FILE, parse_files
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.stores import Stores
 from lake_assets.upkeep.verify.model import Finding, Look, Severity
+
+_DONE = f"staging/{State.DONE}"
 
 
 class Action(StrEnum):
@@ -113,10 +116,10 @@ class Bench:
         target = self.removed / path.relative_to(self.stores.layout.home)
         target.parent.mkdir(parents=True, exist_ok=True)
         number = 0
-        while target.exists():
+        while os.path.lexists(target):
             number += 1
             target = target.with_name(f"{path.name}.{number}")
-        if path.exists():
+        if os.path.lexists(path):
             path.rename(target)
 
     def datasets_with_tables(self) -> set[DatasetName]:
@@ -140,5 +143,11 @@ class Bench:
         return uploads
 
     def _damaged_uploads(self) -> set[str]:
-        return {item.path.split("/")[2] for item in self.hopeless
-                if item.path.startswith(f"staging/{State.DONE}/")}  # fmt: skip
+        """Return those that have lost what a rebuild reads; other documents do not count."""
+        found = set()
+        for item in self.hopeless:
+            folder, _, rest = item.path.removeprefix(f"{_DONE}/").partition("/")
+            needed = (MANIFEST_FILE, LIST_FILE, FILES_FOLDER)
+            if item.path.startswith(f"{_DONE}/") and rest.partition("/")[0] in needed:
+                found.add(folder)
+        return found

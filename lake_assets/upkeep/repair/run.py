@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidName
+from lake_assets.errors import CommitConflict, InvalidName, StorageUnavailable
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
 from lake_assets.stores import Stores
 from lake_assets.upkeep.repair.contents import plan_contents, plan_documents
-from lake_assets.upkeep.repair.model import Bench, Plan, Step
+from lake_assets.upkeep.repair.model import Action, Bench, Plan, Step
 from lake_assets.upkeep.repair.sealing import plan_seals
 from lake_assets.upkeep.repair.tables import (
     plan_catalog,
@@ -47,7 +47,12 @@ class Request:
 
 
 def plan_repair(stores: Stores, request: Request) -> Plan:
-    """Return what would put a lake right. Nothing is changed."""
+    """Return what would put a lake right. Nothing is changed.
+
+    Raises:
+        StorageUnavailable: Something cannot be read just now. What is whole and what is not can
+            then not be told apart, so nothing is planned.
+    """
     suspects = frozenset(
         item.path for item in last_findings(stores) if item.severity is Severity.DAMAGE
     )
@@ -56,6 +61,7 @@ def plan_repair(stores: Stores, request: Request) -> Plan:
         VerifyRequest(choice=request.choice, suspects=suspects, on_progress=request.on_progress),
     )
     findings = report.findings
+    _require_readable(findings)
     look = new_look(stores)
     for _ in look_at_catalog(look):
         pass  # learns where the tables are
@@ -72,7 +78,7 @@ def plan_repair(stores: Stores, request: Request) -> Plan:
         plan_seals(bench, findings)
         plan_tidying(bench, findings, older_than_s=request.older_than_s)
     plan_rebuilds(bench, findings)
-    return Plan(steps=bench.steps, hopeless=bench.hopeless, findings=findings)
+    return Plan(steps=_unique(bench.steps), hopeless=bench.hopeless, findings=findings)
 
 
 def carry_out(
@@ -83,23 +89,55 @@ def carry_out(
     Raises:
         DatasetBusy: when an ingestion took longer than ``busy_timeout_s``; nothing was done then.
         StorageUnavailable: The disk is full; the steps before were done.
+        CommitConflict: Something was changed after the plan was made. The steps that concern it
+            were not done; all others were.
     """
     done = 0
+    changed: list[str] = []
     with held(stores, _datasets(stores)):
         strays = _strays(stores) if any(step.needs_proof for step in plan.steps) else frozenset()
         for step in plan.steps:
             if step.needs_proof and step.path not in strays:
                 continue  # something refers to it by now
             on_step(step)
-            with storage_errors(stores.layout.home / step.path):
-                step.do()
+            try:
+                with storage_errors(stores.layout.home / step.path):
+                    step.do()
+            except CommitConflict as error:
+                changed.append(f"{step.path} ({error.message})")
+                continue
             done += 1
         with storage_errors(stores.layout.home):
             sync_file_system(stores.layout.home)
     # After the last write to it, which gives the leases back.
     if not read_catalog(stores.layout.catalog_file).damage:
         seal_catalog(stores.layout.catalog_file)
+    if changed:
+        raise CommitConflict(
+            f"{done} steps were done, {len(changed)} were not, as something changed meanwhile: "
+            f"{'; '.join(changed)}. Run `lake repair` again"
+        )
     return done
+
+
+def _unique(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps without those that do again what an earlier one does."""
+    kept: dict[tuple[str, str, str], Step] = {}
+    for step in steps:
+        # What moved away is gone, for whatever reason it was to go.
+        what = "" if step.action is Action.MOVE else step.what
+        kept.setdefault((step.action, step.path, what), step)
+    return list(kept.values())
+
+
+def _require_readable(findings: Iterable[Finding]) -> None:
+    for item in findings:
+        if item.kind is Kind.UNREADABLE:
+            raise StorageUnavailable(
+                f"{item.path}: {item.message}. Nothing was repaired; see that it can be read, "
+                "then try again",
+                path=item.path,
+            )
 
 
 @contextmanager
@@ -110,7 +148,8 @@ def held(stores: Stores, names: Iterable[DatasetName]) -> Iterator[None]:
         DatasetBusy: when another process held one of them for ``busy_timeout_s``.
     """
     with ExitStack() as stack:
-        # The leases lie in the catalog's file. While that is damaged nobody can commit anyway.
+        # The leases lie in the catalog's file. While that is damaged nobody can commit anyway;
+        # one that is only locked, or may not be read, is an error here.
         if not read_catalog(stores.layout.catalog_file).damage:
             for name in sorted(names):  # in one order: two repairs cannot wait for each other
                 wait_s = stores.settings.busy_timeout_s

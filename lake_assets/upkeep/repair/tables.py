@@ -7,22 +7,25 @@ are rebuilt from them by the next `lake process start`.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import InvalidName
+from lake_assets.errors import CommitConflict, InvalidName
 from lake_assets.intake.uploads import State
 from lake_assets.storage.seals import (
     GIVEN_UP,
     append_seals,
     read_seals,
+    table_folder,
 )
 from lake_assets.storage.system_tables import PARTITIONS
 from lake_assets.storage.tables.catalog_file import (
     forget_table,
+    read_catalog,
     seal_catalog,
     set_pointer,
 )
@@ -32,6 +35,9 @@ from lake_assets.upkeep.repair.bit_errors import without_flipped_bit
 from lake_assets.upkeep.repair.contents import put_back
 from lake_assets.upkeep.repair.model import Action, Bench, Step
 from lake_assets.upkeep.verify.model import Finding, Kind, Severity
+
+_FULL_ADVICE = "`lake verify --full` names the file; then `lake repair`"
+_ORPHAN_ADVICE = "no table needs it: `lake repair` moves it away once it is a week old"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,9 @@ def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
     told = ", ".join(f"{name} at {path.name.partition('-')[0]}" for name, path in found.items())
 
     def do() -> None:
+        # An empty one was made just now, for the leases.
+        if read_catalog(file).pointers:
+            raise CommitConflict(f"{file.name} is whole by now")
         bench.stores.tables.close()
         for end in ("", "-journal", "-wal", "-shm", ".seal"):
             bench.move_away(file.with_name(file.name + end))
@@ -97,11 +106,17 @@ def _turned_back(bench: Bench, table: str, finding: Finding) -> bool:
     if not path.is_file():
         return False
     sealed = read_seals(folder).seals.get(path.relative_to(folder).as_posix())
-    right = without_flipped_bit(path.read_bytes(), sealed.sha256) if sealed else None
-    if sealed is None or right is None:
+    if sealed is None:
         return False
-    do = functools.partial(put_back, path, right, sealed.sha256, 0o644)
-    what = "turn its flipped bit back"
+    content = path.read_bytes()
+    if path.is_symlink() and hashlib.sha256(content).hexdigest() == sealed.sha256:
+        right, what = content, "put the file in the place of the link to it"
+    else:
+        mended = without_flipped_bit(content, sealed.sha256)
+        if mended is None:
+            return False
+        right, what = mended, "turn its flipped bit back"
+    do = functools.partial(put_back, bench, path, right, sealed.sha256, 0o644)
     bench.steps.append(Step(action=Action.RESTORE, path=finding.path, what=what, do=do))
     return True
 
@@ -109,8 +124,10 @@ def _turned_back(bench: Bench, table: str, finding: Finding) -> bool:
 def _plan_remaking_the_catalog(bench: Bench, table: str) -> None:
     folder = table_folder_of(bench, table)
 
+    present = bench.look.pointers[table]
+
     def do() -> None:
-        forget_table(bench.stores.layout.catalog_file, table)
+        forget_table(bench.stores.layout.catalog_file, table, present=present)
         bench.move_away(folder)
         done = {upload.name for upload in bench.stores.staging.uploads(State.DONE)}
         refresh_catalog(bench.stores, sorted(done | bench.datasets_with_tables()))
@@ -127,7 +144,7 @@ def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:
     now = table_tree(bench.look.pointers[table])
     needed = {str(now.metadata), *now.current} & (bad | set(now.problems))
     if not needed:
-        _give_up_history(bench, folder, findings)
+        _give_up_history(bench, now, findings)
         return
     state = _last_good(bench, folder, bad)
     lost = state.lost if state else _uploads_of(bench, table)
@@ -144,14 +161,15 @@ def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:
 
 def _plan_going_back(bench: Bench, table: str, state: _State | None, lost: frozenset[str]) -> None:
     folder, catalog = table_folder_of(bench, table), bench.stores.layout.catalog_file
+    present = bench.look.pointers[table]
     _ask_for(bench, table, lost, f"{table} goes back to a state without {len(lost)} uploads")
 
     def go_back() -> None:
         if state is not None:
-            set_pointer(catalog, table, state.tree.metadata)
+            set_pointer(catalog, table, state.tree.metadata, present=present)
 
     def begin_anew() -> None:
-        forget_table(catalog, table)
+        forget_table(catalog, table, present=present)
         bench.move_away(folder)
 
     if state is None:
@@ -167,21 +185,40 @@ def _plan_going_back(bench: Bench, table: str, state: _State | None, lost: froze
     bench.steps.append(step)
 
 
-def _give_up_history(bench: Bench, folder: Path, findings: Sequence[Finding]) -> None:
+def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) -> None:
     """Only older states of the table need these files: none of its rows is lost."""
+    folder = table_folder(now.metadata)
+
+    table = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
 
     def do(path: Path) -> None:
+        if read_catalog(bench.stores.layout.catalog_file).pointers.get(table) != now.metadata:
+            raise CommitConflict(f"{table} was changed meanwhile", table=table)
         bench.move_away(path)
         append_seals(folder, {path.relative_to(folder).as_posix(): GIVEN_UP})
 
     for finding in findings:
+        path = bench.path(finding)
+        if not _is_history(now, path):
+            is_orphan = path.is_file() and str(path) not in now.files
+            bench.give_up(finding, _ORPHAN_ADVICE if is_orphan else _FULL_ADVICE)
+            continue
         bench.steps.append(
             Step(
                 action=Action.MOVE, path=finding.path,
-                do=functools.partial(do, bench.path(finding)),
+                do=functools.partial(do, path),
                 what="only an older state of the table needs it, which cannot be read any more",
             )
         )  # fmt: skip
+
+
+def _is_history(now: TableTree, path: Path) -> bool:
+    """Return whether a file belongs to an older state of a table, and to no present row."""
+    if path == now.metadata or str(path) in now.current or path.is_dir():
+        return False
+    version, present = version_of(path.name), version_of(now.metadata.name)
+    is_older = version is not None and present is not None and version < present
+    return str(path) in now.files or (is_older and path.parent == now.metadata.parent)
 
 
 def _last_good(bench: Bench, folder: Path, bad: frozenset[str]) -> _State | None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.errors import LakeError
-from lake_assets.query.duckdb import LakeSql
+from lake_assets.query.duckdb import LakeSql, batches_of
 from lake_assets.storage.seals import read_seals
 from lake_assets.storage.system_tables import IMAGES
+from lake_assets.storage.trouble import is_passing
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
 from lake_assets.upkeep.verify.model import Kind, Look, Seen, Tally, Target
 
@@ -76,6 +77,9 @@ def _look_at(look: Look, store: _Store) -> Iterator[Seen]:
     try:
         yield from _compare(look, store)
     except (LakeError, OSError, ValueError) as error:
+        if is_passing(error):
+            yield look.unreadable(store.root, error)
+            return
         yield look.damage(
             Kind.TABLE_FILE, look.stores.layout.tables / "lake" / "images",
             f"{IMAGES.name} cannot be read: {error}", IMAGES.name,
@@ -159,7 +163,7 @@ def _blobs(look: Look, store: _Store) -> Iterator[_Blob]:
     rows: Any = sql.query(
         f"SELECT {columns}, provider || '/' || dataset FROM {IMAGES.name} ORDER BY 1"
     )
-    for batch in rows.to_arrow_reader(_ROWS_AT_ONCE):
+    for batch in batches_of(rows, _ROWS_AT_ONCE):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             location, byte_count, sha256, dataset = row
             yield _Blob(location=location, byte_count=byte_count, sha256=sha256, dataset=dataset)

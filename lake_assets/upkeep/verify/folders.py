@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake_assets.storage.files import storage_errors
+
 DRAFT_PREFIX = ".draft-"
 
 
@@ -40,20 +42,16 @@ def files_below(folder: Path) -> Iterator[FoundFile]:
     """Yield everything below ``folder`` that is no folder, sorted by ``name``; it may be absent.
 
     What vanishes meanwhile is left out. Symbolic links are not followed.
+
+    Raises:
+        StorageUnavailable: A folder cannot be read, and then nobody knows what lies in it.
     """
     yield from _walk(str(folder), "")
 
 
 def _walk(folder: str, prefix: str) -> Iterator[FoundFile]:
-    try:
-        with os.scandir(folder) as found:
-            # A folder's name sorts as what it begins: `a/b` comes after `a.b`.
-            entries = sorted(
-                found,
-                key=lambda item: item.name + "/" * item.is_dir(follow_symlinks=False),
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    with storage_errors(folder):
+        entries = _entries(folder)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
@@ -69,3 +67,15 @@ def _walk(folder: str, prefix: str) -> Iterator[FoundFile]:
             changed_at=max(status.st_ctime, status.st_mtime),
             inode=(status.st_dev, status.st_ino) if status.st_nlink > 1 else None,
         )
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            # A folder's name sorts as what it begins: `a/b` comes after `a.b`.
+            return sorted(
+                found,
+                key=lambda item: item.name + "/" * item.is_dir(follow_symlinks=False),
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -14,6 +14,7 @@ from lake_assets.errors import InvalidName, LakeError
 from lake_assets.intake.uploads import State
 from lake_assets.settings import load_settings
 from lake_assets.storage.tables.catalog_file import seal_file
+from lake_assets.storage.trouble import is_passing
 from lake_assets.upkeep.checks import (
     accepted_rows_are_in_the_table,
     images_without_facts,
@@ -82,7 +83,14 @@ def look_at_counts(look: Look) -> Iterator[Seen]:
     names = [name for name in _datasets(look) if not look.broken_tables & {name.table, *shared}]
     if not names:
         return
-    for name, messages in _wrong_counts(look, names).items():
+    try:
+        wrong = _wrong_counts(look, names)
+    except (LakeError, OSError) as error:
+        if not is_passing(error):
+            raise
+        yield look.unreadable(look.stores.layout.tables, error)
+        return
+    for name, messages in wrong.items():
         severity = _severity(look, name)
         for message in messages:
             yield Finding(
@@ -92,7 +100,11 @@ def look_at_counts(look: Look) -> Iterator[Seen]:
 
 
 def _wrong_counts(look: Look, names: Sequence[DatasetName]) -> dict[DatasetName, list[str]]:
-    """Return what of each dataset does not agree; datasets that do are left out."""
+    """Return what of each dataset does not agree; datasets that do are left out.
+
+    Raises:
+        RetryableError, OSError: The tables cannot be read just now.
+    """
     wrong: dict[DatasetName, list[str]] = defaultdict(list)
     try:
         for rule in _COUNTS:
@@ -100,16 +112,22 @@ def _wrong_counts(look: Look, names: Sequence[DatasetName]) -> dict[DatasetName,
                 if not result.passed:
                     wrong[name].append(result.summary)
         for name in names:
-            unknown = images_without_facts(look.stores, name)
-            if unknown:
-                text = f"{len(unknown)} images of its rows are not in lake.images: {unknown[0]}…"
-                wrong[name].append(text)
+            wrong[name] += _unknown_images(look, name)
     except (LakeError, OSError, ValueError) as error:
+        if is_passing(error):
+            raise
         if len(names) == 1:
             return {names[0]: [f"its tables cannot be read: {error}"]}
         # One of them spoils the question to all: ask each by itself.
         return {key: told for name in names for key, told in _wrong_counts(look, [name]).items()}
-    return wrong
+    return {name: messages for name, messages in wrong.items() if messages}
+
+
+def _unknown_images(look: Look, name: DatasetName) -> list[str]:
+    unknown = images_without_facts(look.stores, name)
+    if not unknown:
+        return []
+    return [f"{len(unknown)} images of its rows are not in lake.images: {unknown[0]}…"]
 
 
 def _severity(look: Look, name: DatasetName) -> Severity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     STRANGE = "strange_file"
     UNFINISHED = "unfinished"
     STALE_CATALOG = "stale_catalog"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,11 @@ class Target:
             kind=self.kind, severity=Severity.DAMAGE, path=self.name, message=self.message,
             about=self.about,
         )  # fmt: skip
+
+    def unreadable(self, error: OSError) -> Finding:
+        """What to report if its content cannot be read just now."""
+        message = f"it cannot be read just now: {error.strerror or error}"
+        return replace(self.finding, kind=Kind.UNREADABLE, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +150,12 @@ class Report:
     def is_good(self) -> bool:
         """Whether nothing is damaged."""
         return not self.of(Severity.DAMAGE)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether all that speaks against the lake is that some of it cannot be read just now."""
+        damage = self.of(Severity.DAMAGE)
+        return bool(damage) and all(item.kind is Kind.UNREADABLE for item in damage)
 
     def of(self, severity: Severity) -> list[Finding]:
         """Return the findings of one severity."""
@@ -212,6 +224,13 @@ class Look:
         return Finding(
             kind=kind, severity=Severity.DAMAGE, path=self.below(path), message=message, about=about
         )
+
+    def unreadable(self, path: Path | str, error: Exception, about: str = "") -> Finding:
+        """Return a finding of something that cannot be read just now: nobody knows what it holds.
+
+        Its severity is that of damage, because nobody may take the lake for good.
+        """
+        return self.damage(Kind.UNREADABLE, path, f"it cannot be read just now: {error}", about)
 
 
 Seen = Finding | Target | Tally

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lake_assets.errors import UnreadableMedia
 from lake_assets.media.inspect import inspect_image
-from lake_assets.upkeep.verify.model import Choice, Target
+from lake_assets.storage.trouble import says_damage
+from lake_assets.upkeep.verify.model import Choice, Finding, Target
 
 _UNIT_BYTES = 32 * 2**20
 _UNIT_FILES = 256
@@ -30,8 +31,8 @@ class Unit:
     """Some files that were read."""
 
     targets: tuple[Target, ...]
-    wrong: tuple[Target, ...]
-    """Those whose content is not what it should be."""
+    wrong: tuple[Finding, ...]
+    """Of those whose content is not what it should be, or cannot be read."""
     read_bytes: int
 
 
@@ -57,10 +58,10 @@ class Reader:
             while waiting:
                 yield waiting.popleft().result()
 
-    def is_as_it_should_be(self, target: Target) -> bool:
-        """Return whether one file has the content that it should have; False if it is gone."""
+    def look_again(self, target: Target) -> Finding | None:
+        """Return what is wrong with one file, or None."""
         self._known.pop(target.inode or (0, 0), None)
-        return self._read_unit((target,)).wrong == ()
+        return next(iter(self._read_unit((target,)).wrong), None)
 
     def _read_unit(self, targets: tuple[Target, ...]) -> Unit:
         wrong, read_bytes = [], 0
@@ -68,17 +69,18 @@ class Reader:
             known = self._known.get(target.inode) if target.inode else None
             if known is None:
                 read_bytes += target.byte_count
-            if not self._fits(target, known):
-                wrong.append(target)
+            try:
+                if not self._fits(target, known):
+                    wrong.append(target.finding)
+            except OSError as error:  # gone, the disk has lost it, or it may not be read
+                is_wrong = says_damage(error)
+                wrong.append(target.finding if is_wrong else target.unreadable(error))
         return Unit(targets=targets, wrong=tuple(wrong), read_bytes=read_bytes)
 
     def _fits(self, target: Target, known: str | None) -> bool:
         if not target.sha256:
             return _is_image(target.place)
-        try:
-            sha256 = known or _sha256(target.place, target.byte_count)
-        except OSError:
-            return False  # gone or unreadable; a second look says which
+        sha256 = known or _sha256(target.place, target.byte_count)
         if target.inode:
             self._known[target.inode] = sha256
         return sha256 == target.sha256
@@ -133,6 +135,6 @@ def _sha256(place: str, byte_count: int) -> str:
 def _is_image(place: str) -> bool:
     try:
         inspect_image(Path(place).read_bytes(), name=place)
-    except (OSError, UnreadableMedia):
+    except UnreadableMedia:
         return False
     return True

@@ -39,6 +39,7 @@ from lake_assets.upkeep.verify.staged import look_at_unfinished, look_at_uploads
 from lake_assets.upkeep.verify.tables import look_at_catalog, look_at_tables
 
 _LAST = "last.json"
+_OF_TABLES = (Kind.TABLE_FILE, Kind.UNREADABLE)
 _ORDER = (Severity.DAMAGE, Severity.WARNING, Severity.NOTICE)
 OnProgress = Callable[[str, int, int], None]
 """Called with (section, files looked at, bytes read) so far."""
@@ -130,7 +131,7 @@ class _Run:
         found += [item for name, item in self._progress.findings if name == section.name]
         targets = (target for target in self._seen(section, found, tally) if target.key > cursor)
         for unit in self._reader.read(self._chosen(targets)):
-            wrong = [target.finding for target in unit.wrong]
+            wrong = list(unit.wrong)
             found += wrong
             tally.read_files += len(unit.targets)
             tally.read_bytes += unit.read_bytes
@@ -173,19 +174,21 @@ class _Run:
         if section.name != "catalog":  # the newest snapshots
             for _ in look_at_catalog(self.look):
                 pass
-        self.look.broken_tables -= {item.about for item in found if item.kind is Kind.TABLE_FILE}
-        doubted = {item.identity for item in found}
+        self.look.broken_tables -= {item.about for item in found if item.kind in _OF_TABLES}
+        doubted = {(item.path, item.about) for item in found}
         again: dict[tuple[str, ...], Finding] = {}
         for seen in section.look(self.look):
+            seen_finding: Finding | None
             if isinstance(seen, Target):
-                seen_finding = seen.finding
-                if seen_finding.identity not in doubted or self._reader.is_as_it_should_be(seen):
+                if (seen.name, seen.about) not in doubted:
                     continue
+                seen_finding = self._reader.look_again(seen)
             elif isinstance(seen, Finding):
                 seen_finding = seen
             else:
-                continue
-            again.setdefault(seen_finding.identity, seen_finding)
+                seen_finding = None
+            if seen_finding is not None:
+                again.setdefault(seen_finding.identity, seen_finding)
         kept = {item.identity: again[item.identity] for item in found if item.identity in again}
         self.look.broken_tables |= {
             item.about for item in kept.values()

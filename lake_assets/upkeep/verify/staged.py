@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lake_assets.errors import InvalidManifest, LakeError, StorageUnavailable
+from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
     LIST_FILE,
@@ -26,6 +26,7 @@ from lake_assets.intake.uploads import (
 )
 from lake_assets.storage.sealed_json import SealState, seal_state
 from lake_assets.storage.tables.catalog_file import read_catalog
+from lake_assets.storage.trouble import says_damage
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
 from lake_assets.upkeep.verify.model import (
     Finding,
@@ -53,12 +54,21 @@ def look_at_uploads(look: Look) -> Iterator[Seen]:
     ]
     for upload_id, state, folder in sorted(folders):
         if folder.is_dir():
-            yield from _look_at_upload(look, folder, upload_id, state)
+            yield from _told(look, folder, upload_id, state)
         else:
             yield from _strange(look, folder)
     for folder in _entries(root):
         if folder.name not in {*State, *_OTHER_FOLDERS} and not folder.name.startswith(".draft-"):
             yield from _strange(look, folder)
+
+
+def _told(look: Look, folder: Path, upload_id: str, state: State) -> Iterator[Seen]:
+    """Yield what an upload is like; one that cannot be read does not keep the others from it."""
+    try:
+        yield from _look_at_upload(look, folder, upload_id, state)
+    except (OSError, StorageUnavailable) as error:
+        if not says_damage(error) or folder.exists():  # else it has moved on
+            yield look.unreadable(f"{folder}/", error, upload_id)
 
 
 def _look_at_upload(look: Look, folder: Path, upload_id: str, state: State) -> Iterator[Seen]:
@@ -68,6 +78,8 @@ def _look_at_upload(look: Look, folder: Path, upload_id: str, state: State) -> I
         if manifest.upload_id != upload_id:
             raise InvalidManifest(f"it is that of upload {manifest.upload_id}")
     except (OSError, UnicodeDecodeError, InvalidManifest) as error:
+        if not says_damage(error):
+            raise
         if folder.exists():  # else it has moved on
             message = error.message if isinstance(error, InvalidManifest) else str(error)
             yield look.damage(Kind.DOCUMENT, folder / MANIFEST_FILE, message, upload_id)
@@ -91,6 +103,8 @@ def _look_at_documents(look: Look, folder: Path, upload_id: str, state: State) -
                 content = path.read_bytes()
             except FileNotFoundError:
                 continue
+            except IsADirectoryError:
+                content = b""
             if seal_state(content) is SealState.BROKEN:
                 yield look.damage(Kind.DOCUMENT, path, "it is not as it was written", upload_id)
         elif path.name not in _OWN and path.name != FILES_FOLDER:
@@ -102,9 +116,7 @@ def _look_at_documents(look: Look, folder: Path, upload_id: str, state: State) -
 def _look_at_files(look: Look, folder: Path, manifest: Manifest) -> Iterator[Seen]:
     try:
         listed = parse_files(folder / LIST_FILE, sha256=manifest.files_sha256)
-    except StorageUnavailable:
-        return  # it has moved on
-    except LakeError as error:
+    except InvalidManifest as error:
         yield look.damage(Kind.DOCUMENT, folder / LIST_FILE, error.message, manifest.upload_id)
         return
     wanted = {file.name: file for file in listed}

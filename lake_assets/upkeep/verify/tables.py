@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.seals import SEAL_LOG, SealLog, read_seals
 from lake_assets.storage.tables.catalog_file import CatalogSeal, read_catalog, seal_file
 from lake_assets.storage.tables.tree import (
@@ -74,7 +76,7 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
                 f"the catalog says that its metadata is {metadata}, outside of its folder", name,
             )  # fmt: skip
         else:
-            for seen in _Table(look, name, folder, metadata).look():
+            for seen in _told(look, _Table(look, name, folder, metadata)):
                 if isinstance(seen, Finding) and seen.severity is Severity.DAMAGE:
                     look.broken_tables.add(name)
                 yield seen
@@ -84,8 +86,20 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
         yield from look.stray(Kind.STRANGE, path, changed_at, "no table lies here")
 
 
+def _told(look: Look, table: _Table) -> Iterator[Seen]:
+    """Yield what a table is like; one that cannot be read does not keep the others from it."""
+    try:
+        yield from table.look()
+    except StorageUnavailable as error:
+        yield look.unreadable(f"{table.folder}/", error, table.name)
+
+
 def _unnamed_table(look: Look, folder: Path, name: str) -> Iterator[Seen]:
-    newest = max((file.changed_at for file in files_below(folder)), default=None)
+    try:
+        newest = max((file.changed_at for file in files_below(folder)), default=None)
+    except StorageUnavailable as error:
+        yield look.unreadable(f"{folder}/", error, name)
+        return
     if newest is not None:
         message = "the catalog has no such table"
         yield from look.stray(Kind.ORPHAN, Path(f"{folder}/"), newest, message, name)
@@ -99,12 +113,15 @@ class _Table:
     name: str
     folder: Path
     metadata: Path
+    _linked: frozenset[str] = frozenset()
+    """Where the symbolic links lead that it names: what lies there is no orphan."""
 
     def look(self) -> Iterator[Seen]:
         # The seals first: a file that a commit adds meanwhile then is one without a seal, and
         # not one that is named by nothing.
         seals = read_seals(self.folder)
         tree = table_tree(self.metadata, seals)
+        self._linked = _linked((str(self.metadata), *tree.files))
         for number in seals.damaged_lines:
             yield self._damage(
                 self.folder / SEAL_LOG, f"line {number} is not as it was written", Kind.SEAL_LOG
@@ -148,6 +165,8 @@ class _Table:
                 kind=Kind.TABLE_FILE, about=self.name,
                 message="its SHA-256 is not that of its seal",
             )  # fmt: skip
+        if self._linked and os.path.realpath(path) in self._linked:
+            return
         if named is None and not tree.problems and not self._is_history(file.name, tree):
             yield from self._stray(file)
 
@@ -181,3 +200,7 @@ class _Table:
 
     def _damage(self, path: Path | str, message: str, kind: Kind = Kind.TABLE_FILE) -> Finding:
         return self.look_.damage(kind, path, message, self.name)
+
+
+def _linked(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(os.path.realpath(path) for path in paths if Path(path).is_symlink())
