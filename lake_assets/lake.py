@@ -319,13 +319,14 @@ class Lake:
         Tables are named ``provider.dataset``, ``lake.images``, ``lake.uploads`` and so on.
 
         Raises:
-            QueryFailed.
+            QueryFailed: also if it would write into the lake's folder.
+            DamagedTable: a table's file is gone.
         """
         from lake_assets.query.duckdb import LakeSql
 
-        return LakeSql(self.stores.tables, scratch=self.stores.layout.scratch).query(
-            query, parameters
-        )
+        layout = self.stores.layout
+        sql = LakeSql(self.stores.tables, scratch=layout.scratch, home=layout.home)
+        return sql.query(query, parameters)
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset that exists, sorted by name."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from lake_assets.errors import QueryFailed, StorageUnavailable
+from lake_assets.query.guard import require_outside
 from lake_assets.storage.tables.trouble import damaged_table, missing_file
 
 if TYPE_CHECKING:
@@ -81,13 +82,20 @@ class LakeSql:
     Args:
         tables: What to ask.
         scratch: Folder for what does not fit into memory.
+        home: Folder into which no query may write; None: any may.
         connection: Used for every query, where there are many: a new one costs 4 ms, most of a
             small query. A relation must then be read before the next query. None: one per query.
     """
 
     def __init__(
-        self, tables: IcebergTables, *, scratch: Path, connection: Any | None = None
+        self,
+        tables: IcebergTables,
+        *,
+        scratch: Path,
+        home: Path | None = None,
+        connection: Any | None = None,
     ) -> None:
+        self._home = home
         self._tables = tables
         self._scratch = scratch
         self._connection = connection
@@ -107,13 +115,16 @@ class LakeSql:
                 have these columns. It saves work; the statement must still say which rows it wants.
 
         Raises:
-            QueryFailed: with DuckDB's message and, for an unknown table, those that exist.
+            QueryFailed: with DuckDB's message and, for an unknown table, those that exist; also if
+                it would write into the lake's folder.
             DamagedTable: when a table's file is gone.
             StorageUnavailable: when a table's files cannot be read just now.
         """
         connection = self._connection or connect(scratch=self._scratch)
         try:
             with disk_errors(self._tables.warehouse):
+                if self._home is not None:
+                    require_outside(connection, sql, self._home)
                 self._register(connection, self._wanted(connection, sql), prune or {})
                 return connection.sql(sql, params=parameters)
         except duckdb.Error as error:
