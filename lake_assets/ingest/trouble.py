@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,16 @@ from lake_assets.intake.uploads import Upload
 from lake_assets.storage.tables import Lease
 from lake_assets.storage.tables.trouble import as_damage
 from lake_assets.stores import Stores
+
+_RIGHTS = "Give this user the right to do so"
+_ADVICE = {
+    errno.ENOSPC: "Free space on it",
+    errno.EDQUOT: "Free space, or ask for a larger quota",
+    errno.EROFS: "Make it writable: it is mounted read-only",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+}
+_OTHERWISE = "Mend that"
 
 
 @contextmanager
@@ -44,7 +55,8 @@ def as_known(error: Exception, warehouse: Path) -> Exception:
     if isinstance(error, FileNotFoundError):
         return as_damage(error, warehouse)
     known = StorageUnavailable(
-        f"the lake's disk cannot be used: {error}. Free space on it, or mend that, and try again"
+        f"the lake's disk cannot be used: {error}. {_ADVICE.get(error.errno or 0, _OTHERWISE)}, "
+        "then try again"
     )
     known.__cause__ = error
     return known

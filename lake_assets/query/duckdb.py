@@ -58,8 +58,10 @@ def disk_errors(warehouse: Path) -> Iterator[None]:
             raise damaged_table(file, "cannot be read") from error
         if is_missing or isinstance(error, duckdb.InvalidInputException):
             raise
+        is_forbidden = "Permission denied" in str(error)
+        advice = "Give this user the right to do so" if is_forbidden else "Free space or memory"
         raise StorageUnavailable(
-            f"DuckDB cannot go on: {error}. Free disk space or memory, then try again"
+            f"DuckDB cannot go on: {error}. {advice}, then try again"
         ) from error
 
 
