@@ -25,6 +25,7 @@ LakeError
 │   ├── UnreadableMedia           one image; always becomes a rejected row
 │   ├── InvalidManifest           a manifest.json that does not parse or is of a later version
 │   ├── SchemaMismatch            rows that do not fit their table
+│   ├── DamagedTable              a file of a table is missing or cannot be read
 │   ├── UploadsFailed             one or more uploads ended in failed/
 │   └── QueryFailed               SQL that DuckDB refuses
 └── UnknownOutcome            a commit may or may not have happened: look it up, never guess
@@ -141,6 +142,10 @@ class InvalidManifest(FatalError):
 
 class SchemaMismatch(FatalError):
     """Rows do not fit the table that they are meant for."""
+
+
+class DamagedTable(FatalError):
+    """A file that a table needs is missing or cannot be read: `lake verify`, then `lake repair`."""
 
 
 class UploadsFailed(FatalError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
-from lake_assets.errors import InvalidRequest, LakeNotFound, StorageUnavailable
+from lake_assets.errors import InvalidRegistry, InvalidRequest, LakeNotFound, StorageUnavailable
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
@@ -77,9 +77,12 @@ class Lake:
         Raises:
             LakeNotFound: if there is none.
             InvalidSettings: if lake.toml or a LAKE_* variable is wrong.
+            InvalidRegistry: if there is a lake, but its registry is missing.
         """
         settings = load_settings(home)
-        if not LakeLayout(settings.home).registry_file.exists():
+        layout = LakeLayout(settings.home)
+        if not layout.registry_file.exists():
+            _require_no_rest(layout)
             raise LakeNotFound(
                 f"there is no lake at {settings.home}; make one with `lake init {settings.home}`",
                 home=str(settings.home),
@@ -319,13 +322,14 @@ class Lake:
         Tables are named ``provider.dataset``, ``lake.images``, ``lake.uploads`` and so on.
 
         Raises:
-            QueryFailed.
+            QueryFailed: also if it would write into the lake's folder.
+            DamagedTable: a table's file is gone.
         """
         from lake_assets.query.duckdb import LakeSql
 
-        return LakeSql(self.stores.tables, scratch=self.stores.layout.scratch).query(
-            query, parameters
-        )
+        layout = self.stores.layout
+        sql = LakeSql(self.stores.tables, scratch=layout.scratch, home=layout.home)
+        return sql.query(query, parameters)
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset that exists, sorted by name."""
@@ -346,6 +350,21 @@ class Lake:
         datasets = self.registry.dataset_names() if names is None else tuple(names)
         found = {check.name: check.rule(self.stores, datasets) for check in CHECKS}
         return [(name, check, found[check.name][name]) for name in datasets for check in CHECKS]
+
+
+def _require_no_rest(layout: LakeLayout) -> None:
+    """Raise if a folder without a registry is a lake all the same.
+
+    Raises:
+        InvalidRegistry.
+    """
+    if layout.catalog_file.exists() or layout.settings_file.exists():
+        raise InvalidRegistry(
+            f"{layout.registry_file} is missing from the lake at {layout.home}. Put a copy of it "
+            f"back; or `lake init {layout.home}` writes an empty one and overwrites nothing, and "
+            "then providers and datasets, with their contracts, have to be entered again",
+            path=str(layout.registry_file),
+        )
 
 
 def _write_if_absent(path: Path, text: str) -> None:

@@ -23,6 +23,11 @@ EXIT_TRY_LATER = 75
 EXIT_INTERRUPTED = 130
 """Ctrl-C: 128 + SIGINT, as shells have it."""
 _HOME = "--home"
+_PLAIN_WORDS = {
+    "Value error, ": "",
+    "Input should be greater than or equal to": "it should be at least",
+    "Input should be": "it should be",
+}
 
 
 class LakeGroup(TyperGroup):
@@ -40,6 +45,9 @@ class LakeGroup(TyperGroup):
         except LakeError as error:
             complain(error.message)
             raise typer.Exit(exit_code(error)) from None
+        except typer.BadParameter as error:
+            error.message = in_plain_words(error.message)
+            raise
         except (KeyboardInterrupt, typer.Abort):
             complain("interrupted; uploads are kept, run the command again to go on")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -47,6 +55,13 @@ class LakeGroup(TyperGroup):
             _discard_stdout()
             raise typer.Exit(EXIT_WRONG) from None
         return result
+
+
+def in_plain_words(message: str) -> str:
+    """Return what is wrong with an option without the words of the library that found it."""
+    for words, plain in _PLAIN_WORDS.items():
+        message = message.replace(words, plain)
+    return message
 
 
 def exit_code(error: LakeError) -> int:

@@ -75,12 +75,15 @@ def _answer(
     """Run the query and write its rows.
 
     Raises:
-        QueryFailed: also when DuckDB finds out only while it makes the rows.
+        QueryFailed, DamagedTable: also when DuckDB finds out only while it makes the rows.
     """
     import duckdb
 
+    from lake_assets.query.duckdb import disk_errors
+
     try:
-        write(lake.sql(text), limit)
+        with disk_errors(lake.stores.tables.warehouse):
+            write(lake.sql(text), limit)
     except duckdb.Error as error:
         raise QueryFailed(str(error), sql=text) from None
 

@@ -14,7 +14,13 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from lake_assets.errors import LakeError, LeaseLost, RetryableError, UnreadableSource
+from lake_assets.errors import (
+    DamagedTable,
+    LakeError,
+    LeaseLost,
+    RetryableError,
+    UnreadableSource,
+)
 from lake_assets.ingest.model import FailedUpload, Group, PreparedUpload, Request
 from lake_assets.ingest.parts import GroupParts, UploadRows
 from lake_assets.ingest.recovery import error_report
@@ -146,16 +152,19 @@ class _OpenGroup:
         self._stores.tables.leases.require(self._lease)
         if self._is_rebuild:
             raise error
-        known, prepared = as_known(error), {item.upload.id for item in self._prepared}
+        known = as_known(error, self._stores.tables.warehouse)
+        prepared = {item.upload.id for item in self._prepared}
         failed = {item.upload_id for item in self._failures}
-        if isinstance(known, RetryableError):
+        if isinstance(known, DamagedTable):  # no upload's fault: they wait until it is repaired
+            prepared = set()
+        elif isinstance(known, RetryableError):
             prepared = {upload.id for upload in uploads} - failed
         late = tuple(
             _set_aside(self._stores, upload, known) for upload in uploads if upload.id in prepared
         )
         self.release([upload for upload in uploads if upload.id not in prepared | failed])
         if not late:
-            raise error
+            raise known
         return (*self._failures, *late)
 
     def release(self, uploads: Sequence[Upload]) -> None:
@@ -180,8 +189,11 @@ class _OpenGroup:
             # One that another process took over is no longer ours to set aside.
             self._stores.tables.leases.require(self._lease)
             state.forget(upload.id)
-            known = as_known(as_missing(error, upload))
-            if self._is_rebuild:  # the old rows stay: a rebuild is all or nothing
+            known = as_known(as_missing(error, upload), self._stores.tables.warehouse)
+            # The old rows stay: a rebuild is all or nothing.
+            if self._is_rebuild or isinstance(known, DamagedTable):
+                if known is error:
+                    raise
                 raise known from error
             self._failures.append(_set_aside(self._stores, upload, known))
             return

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.errors import FatalError, InvalidRequest, LakeError, LeaseLost, UnknownUpload
+from lake_assets.errors import (
+    DamagedTable,
+    FatalError,
+    InvalidRequest,
+    LakeError,
+    LeaseLost,
+    UnknownUpload,
+)
 from lake_assets.ingest.changes import changes_of, commit, table_of
 from lake_assets.ingest.ledger import ledger_change
 from lake_assets.ingest.model import (
@@ -79,6 +86,7 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
 
     Raises:
         FatalError: when the rows are in their table and another table refuses the rest.
+        DamagedTable: what was prepared is kept until the table is repaired.
     """
     first = group.uploads[0].upload
     ids = [item.upload.id for item in group.uploads]
@@ -87,6 +95,8 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
     try:
         for change in changes.values():
             commit(stores, change)
+    except DamagedTable:
+        raise
     except FatalError as error:
         if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
             raise

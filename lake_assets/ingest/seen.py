@@ -28,13 +28,21 @@ class SeenKeys:
         column: Their column of keys.
         where: SQL condition on those files' rows.
         scratch: Folder to spill to.
+        warehouse: Folder of the tables, which ``files`` are below.
     """
 
     def __init__(
-        self, files: Sequence[str], *, column: str, scratch: Path, where: str = "true"
+        self,
+        files: Sequence[str],
+        *,
+        column: str,
+        scratch: Path,
+        warehouse: Path,
+        where: str = "true",
     ) -> None:
+        self._warehouse = warehouse
         self._connection = connect(scratch=scratch, memory_limit=_MEMORY_LIMIT)
-        with disk_errors():
+        with disk_errors(self._warehouse):
             self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
         self._unloaded = list(files)
         self._of_files = (
@@ -50,8 +58,9 @@ class SeenKeys:
 
         Raises:
             StorageUnavailable: when there is no room to spill to.
+            DamagedTable: when one of the files is gone.
         """
-        with disk_errors():
+        with disk_errors(self._warehouse):
             return self._add_new(keys, upload_id)
 
     def _add_new(self, keys: Sequence[str | None], upload_id: str) -> list[bool]:
@@ -98,7 +107,7 @@ class SeenKeys:
         Raises:
             StorageUnavailable.
         """
-        with disk_errors():
+        with disk_errors(self._warehouse):
             self._connection.execute("DELETE FROM seen WHERE upload = ?", [upload_id])
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -110,7 +119,7 @@ class SeenKeys:
         dropped = pa.table({"key": pa.array(list(keys), pa.string())})
         if not dropped.num_rows:
             return
-        with disk_errors():
+        with disk_errors(self._warehouse):
             self._connection.register("dropped", dropped)
             self._connection.execute("DELETE FROM seen WHERE key IN (SELECT key FROM dropped)")
             self._connection.unregister("dropped")

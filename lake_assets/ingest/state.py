@@ -61,7 +61,12 @@ class DatasetState:
         """Record ids in its table; read only once a row rule needs them."""
         if self._records is None:
             files = () if self.is_empty else _files(self.stores, self.name.table)
-            self._records = SeenKeys(files, column="_record_id", scratch=self.stores.layout.scratch)
+            self._records = SeenKeys(
+                files,
+                column="_record_id",
+                scratch=self.stores.layout.scratch,
+                warehouse=self.stores.tables.warehouse,
+            )
         return self._records
 
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
@@ -114,6 +119,7 @@ def open_state(
             column="sha256",
             where=f"provider = '{name.provider}' AND dataset = '{name.dataset}'",
             scratch=stores.layout.scratch,
+            warehouse=stores.tables.warehouse,
         ),
         stores=stores,
         is_empty=is_empty,

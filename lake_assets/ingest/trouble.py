@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,18 @@ from pathlib import Path
 from lake_assets.errors import LakeError, StorageUnavailable, UnreadableSource
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.tables import Lease
+from lake_assets.storage.tables.trouble import as_damage
 from lake_assets.stores import Stores
+
+_RIGHTS = "Give this user the right to do so"
+_ADVICE = {
+    errno.ENOSPC: "Free space on it",
+    errno.EDQUOT: "Free space, or ask for a larger quota",
+    errno.EROFS: "Make it writable: it is mounted read-only",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+}
+_OTHERWISE = "Mend that"
 
 
 @contextmanager
@@ -26,18 +38,25 @@ def known_errors(stores: Stores, lease: Lease) -> Iterator[None]:
         yield
     except (LakeError, OSError) as error:
         stores.tables.leases.require(lease)
-        known = as_known(error)
+        known = as_known(error, stores.tables.warehouse)
         if known is error:
             raise
         raise known from error
 
 
-def as_known(error: Exception) -> Exception:
-    """Return one of this package's errors for what the system says, or ``error`` as it is."""
-    if not isinstance(error, OSError) or isinstance(error, FileNotFoundError):
+def as_known(error: Exception, warehouse: Path) -> Exception:
+    """Return one of this package's errors for what the system says, or ``error`` as it is.
+
+    Args:
+        warehouse: Folder of the tables, in which a file that is missing is damage.
+    """
+    if not isinstance(error, OSError):
         return error
+    if isinstance(error, FileNotFoundError):
+        return as_damage(error, warehouse)
     known = StorageUnavailable(
-        f"the lake's disk cannot be used: {error}. Free space on it, or mend that, and try again"
+        f"the lake's disk cannot be used: {error}. {_ADVICE.get(error.errno or 0, _OTHERWISE)}, "
+        "then try again"
     )
     known.__cause__ = error
     return known

@@ -174,9 +174,14 @@ def parse_files(path: Path, *, sha256: str = "") -> tuple[StagedFile, ...]:
                 "`lake process status` says more",
                 path=str(path),
             ) from None
-        raise InvalidManifest(
-            f"{path}, line {len(found) + 1}: {type(error).__name__}: {error}; "
-            "deliver the upload again",
-            path=str(path),
-        ) from error
+        what = _what_is_wrong(error, len(found) + 1)
+        raise InvalidManifest(f"{path}{what}; deliver the upload again", path=str(path)) from error
     return tuple(found)
+
+
+def _what_is_wrong(error: Exception, line: int) -> str:
+    if isinstance(error, FileNotFoundError):
+        return ", the list of the upload's files, is missing"
+    if isinstance(error, OSError):
+        return f", the list of the upload's files, cannot be read: {error.strerror}"
+    return f", line {line}: {type(error).__name__}: {error}"

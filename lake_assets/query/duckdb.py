@@ -8,6 +8,7 @@ own scan. Invariant: one query sees one snapshot of each table that it names.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from lake_assets.errors import QueryFailed, StorageUnavailable
+from lake_assets.query.guard import require_outside
+from lake_assets.storage.tables.trouble import damaged_table, missing_file
 
 if TYPE_CHECKING:
     from lake_assets.storage.tables import IcebergTables
@@ -33,33 +36,53 @@ def connect(*, scratch: Path, memory_limit: str | None = None) -> Any:
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
+def disk_errors(warehouse: Path) -> Iterator[None]:
     """Raise what a disk refuses DuckDB, and want of memory, as ``StorageUnavailable``.
 
-    Not a file that is missing: that is damage, and no later call will find it.
+    Args:
+        warehouse: Folder of the tables. What DuckDB says of a file elsewhere, which a person's SQL
+            may name, is raised as it is.
+
+    Raises:
+        DamagedTable: when a table's file is missing or is no Parquet file.
+        StorageUnavailable.
     """
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        if any(said in str(error) for said in _MISSING):
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InvalidInputException) as error:
+        file = _file_below(warehouse, str(error))
+        is_missing = any(said in str(error) for said in _MISSING)
+        if file is not None and is_missing:
+            raise missing_file(file) from error
+        if file is not None and isinstance(error, duckdb.InvalidInputException):
+            raise damaged_table(file, "cannot be read") from error
+        if is_missing or isinstance(error, duckdb.InvalidInputException):
             raise
+        is_forbidden = "Permission denied" in str(error)
+        advice = "Give this user the right to do so" if is_forbidden else "Free space or memory"
         raise StorageUnavailable(
-            f"DuckDB cannot go on: {error}. Free disk space or memory, then try again"
+            f"DuckDB cannot go on: {error}. {advice}, then try again"
         ) from error
 
 
-def batches_of(relation: Any, rows_at_once: int) -> Iterator[Any]:
+def batches_of(relation: Any, rows_at_once: int, *, warehouse: Path) -> Iterator[Any]:
     """Yield a relation as ``pyarrow.RecordBatch``. DuckDB reads the parts only now, and spills.
 
     Raises:
         QueryFailed: A part is not what it should be.
-        StorageUnavailable: as for want of disk space.
+        DamagedTable, StorageUnavailable: as ``disk_errors`` says.
     """
     try:
-        with disk_errors():
+        with disk_errors(warehouse):
             yield from relation.to_arrow_reader(rows_at_once)
     except duckdb.Error as error:
         raise QueryFailed(str(error)) from error
+
+
+def _file_below(warehouse: Path, message: str) -> Path | None:
+    """Return the Parquet file of a table that a message of DuckDB's names."""
+    named = (Path(text) for text in re.findall(r"""["']([^"']+\.parquet)["']""", message))
+    return next((path for path in named if path.is_relative_to(warehouse)), None)
 
 
 _MISSING = ("No files found", "No such file")
@@ -75,13 +98,20 @@ class LakeSql:
     Args:
         tables: What to ask.
         scratch: Folder for what does not fit into memory.
+        home: Folder into which no query may write; None: any may.
         connection: Used for every query, where there are many: a new one costs 4 ms, most of a
             small query. A relation must then be read before the next query. None: one per query.
     """
 
     def __init__(
-        self, tables: IcebergTables, *, scratch: Path, connection: Any | None = None
+        self,
+        tables: IcebergTables,
+        *,
+        scratch: Path,
+        home: Path | None = None,
+        connection: Any | None = None,
     ) -> None:
+        self._home = home
         self._tables = tables
         self._scratch = scratch
         self._connection = connection
@@ -101,12 +131,16 @@ class LakeSql:
                 have these columns. It saves work; the statement must still say which rows it wants.
 
         Raises:
-            QueryFailed: with DuckDB's message and, for an unknown table, those that exist.
+            QueryFailed: with DuckDB's message and, for an unknown table, those that exist; also if
+                it would write into the lake's folder.
+            DamagedTable: when a table's file is gone.
             StorageUnavailable: when a table's files cannot be read just now.
         """
         connection = self._connection or connect(scratch=self._scratch)
         try:
-            with disk_errors():
+            with disk_errors(self._tables.warehouse):
+                if self._home is not None:
+                    require_outside(connection, sql, self._home)
                 self._register(connection, self._wanted(connection, sql), prune or {})
                 return connection.sql(sql, params=parameters)
         except duckdb.Error as error:
@@ -127,13 +161,14 @@ class LakeSql:
             prune: As for ``query``.
 
         Raises:
-            QueryFailed, StorageUnavailable: as ``query``.
+            QueryFailed, DamagedTable, StorageUnavailable: as ``query``.
         """
         plan = self._tables.plan(table)
         files = plan.paths(prune) if plan is not None else ()
         if files:
             connection = self._connection or connect(scratch=self._scratch)
-            with suppress(duckdb.Error), disk_errors():  # as: no file has a column. `query` knows
+            # `query` knows what is wrong where, say, no file has a column.
+            with suppress(duckdb.Error), disk_errors(self._tables.warehouse):
                 direct = sql.format(table=files_in_sql(files))
                 return list(connection.execute(direct, parameters).fetchall())
         return list(self.query(sql.format(table=table), parameters, prune=prune).fetchall())

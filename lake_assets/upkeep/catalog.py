@@ -123,7 +123,7 @@ class _Ask:
         """Return ``what`` of each dataset that has rows in ``table``."""
         if not self._tables.exists(table):
             return {}
-        with disk_errors():
+        with disk_errors(self._tables.warehouse):
             found = self._sql.rows(
                 table,
                 f"""SELECT provider, dataset, {what} FROM {{table}}

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.query.duckdb import LakeSql, connect, files_in_sql
+from lake_assets.errors import DamagedTable
+from lake_assets.query.duckdb import LakeSql, connect, disk_errors, files_in_sql
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, UPLOADS
 from lake_assets.stores import Stores
 
@@ -30,6 +32,7 @@ class CheckResult:
 
 
 Results = dict[DatasetName, CheckResult]
+Rule = Callable[[Stores, Sequence[DatasetName]], Results]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Check:
     asset: str
     """The asset that it is about: ``raw``, ``images`` or ``quarantine``."""
     blocking: bool
-    rule: Callable[[Stores, Sequence[DatasetName]], Results]
+    rule: Rule
     """Returns what it found of each dataset that it is asked about."""
 
     @property
@@ -166,7 +169,23 @@ def rejected_share_is_small(stores: Stores, names: Sequence[DatasetName]) -> Res
     return results
 
 
-CHECKS = (
+def _damage_fails(rule: Rule) -> Rule:
+    """Return ``rule`` so that a table that cannot be read fails it, for the datasets it is of."""
+
+    @wraps(rule)
+    def look(stores: Stores, names: Sequence[DatasetName]) -> Results:
+        try:
+            return rule(stores, names)
+        except DamagedTable as error:
+            if len(names) == 1:
+                return {names[0]: CheckResult(passed=False, summary=error.message)}
+        # One of them spoils the question to all: ask each by itself.
+        return {name: result for one in names for name, result in look(stores, [one]).items()}
+
+    return look
+
+
+_RULES = (
     Check(name="rows_are_accounted_for", asset="raw", blocking=True, rule=rows_are_accounted_for),
     Check(
         name="accepted_rows_are_in_the_table",
@@ -181,6 +200,7 @@ CHECKS = (
         rule=rejected_share_is_small,
     ),
 )  # fmt: skip
+CHECKS = tuple(replace(check, rule=_damage_fails(check.rule)) for check in _RULES)
 
 
 class _Look:
@@ -215,8 +235,13 @@ class _Look:
             return
         values = (self._keys,) if parameters is None else parameters
         relation = self._sql.query(sql, values, prune=self._prune)
-        while rows := relation.fetchmany(_FETCHED_ROWS):
+        while rows := self._fetched(relation):
             yield from rows
+
+    def _fetched(self, relation: Any) -> list[tuple[Any, ...]]:
+        with disk_errors(self._tables.warehouse):
+            rows: list[tuple[Any, ...]] = relation.fetchmany(_FETCHED_ROWS)
+        return rows
 
     def by_dataset(self, table: str, sql: str) -> dict[DatasetName, list[str]]:
         """Return the third column of a query, by the dataset that the first two name."""
@@ -249,13 +274,17 @@ class _Look:
         # Straight from the files, which all have the lake's columns: 1 ms, where a view of all
         # columns takes 5; and a run may check thousands of tables.
         source = files_in_sql(plan.paths())
-        answer: list[tuple[Any, ...]] = self._connection.sql(sql.format(table=source)).fetchall()
+        with disk_errors(self._tables.warehouse):
+            relation = self._connection.sql(sql.format(table=source))
+            answer: list[tuple[Any, ...]] = relation.fetchall()
         return answer
 
     def of_one(self, name: DatasetName, sql: str) -> list[tuple[Any, ...]]:
         """Return what a query answers whose parameters are a dataset's provider and name."""
         values = (name.provider, name.dataset)
-        answer: list[tuple[Any, ...]] = self._sql.query(sql, values, prune=_own(name)).fetchall()
+        relation = self._sql.query(sql, values, prune=_own(name))
+        with disk_errors(self._tables.warehouse):
+            answer: list[tuple[Any, ...]] = relation.fetchall()
         return answer
 
 

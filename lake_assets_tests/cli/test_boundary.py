@@ -69,6 +69,32 @@ def test_no_lake_is_one_line_on_stderr(bare: Run, tmp_path: Path):
     assert answer.err.count("\n") == 1
 
 
+def test_a_lake_without_its_registry_is_told_from_no_lake(bare: Run, tmp_path: Path):
+    home = tmp_path / "lake"
+    assert bare("--home", str(home), "init").code == 0
+    registry = home / "config" / "schema.yaml"
+    registry.unlink()
+    answer = bare("--home", str(home), "catalog", "list")
+    assert answer.code == 1
+    assert answer.err.startswith(f"lake: {registry} is missing from the lake")
+    assert f"`lake init {home}` writes an empty one" in answer.err
+    assert bare("--home", str(home), "init").code == 0
+    assert bare("--home", str(home), "catalog", "list").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("process", "list", "--limit", "-1"), "it should be at least 1"),
+        (("process", "list", "--state", "pendin"), "'--state': 'pendin' is not one of"),
+    ],
+)
+def test_a_wrong_option_is_told_in_plain_words(typed: Run, words: tuple[str, ...], said: str):
+    answer = typed(*words)
+    assert answer.code == 2
+    assert said in " ".join(answer.err.split())
+
+
 def test_wrong_settings_are_told(typed: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LAKE_WORKERS", "many")
     answer = typed("catalog", "list")

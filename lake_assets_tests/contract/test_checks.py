@@ -2,6 +2,8 @@
 
 import io
 import random
+import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -9,6 +11,8 @@ from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.errors import DamagedTable, QueryFailed
+from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, UPLOADS
 from lake_assets.storage.tables import Delivery, TableSpec
@@ -170,6 +174,81 @@ def test_rows_whose_table_is_gone_are_missed(lake):
         catalog.drop_table(table)
     catalog.close()
     assert failing(lake) == {"accepted_rows_are_in_the_table", "rows_are_accounted_for"}
+
+
+def lose_a_part(lake, table):
+    (path,) = (Path(path) for path in lake.stores.tables.data_files(table))
+    path.unlink()
+    return path
+
+
+def tear_a_part(lake, table):
+    (path,) = (Path(path) for path in lake.stores.tables.data_files(table))
+    path.write_bytes(b"torn")
+    return path
+
+
+def lose_the_metadata(lake, table):
+    return _forget_and_lose(lake, table, "*.metadata.json")
+
+
+def lose_the_manifest_list(lake, table):
+    return _forget_and_lose(lake, table, "snap-*.avro")
+
+
+def _forget_and_lose(lake, table, which):
+    """Remove files of a table's metadata, and what was kept of them."""
+    shutil.rmtree(lake.stores.layout.plans)
+    paths = list((lake.stores.tables.data_folder(table).parent / "metadata").glob(which))
+    for path in paths:
+        path.unlink()
+    return max(paths)
+
+
+LOSSES = pytest.mark.parametrize(
+    "lose", [lose_a_part, tear_a_part, lose_the_metadata, lose_the_manifest_list]
+)
+
+
+@LOSSES
+def test_a_damaged_table_fails_the_checks_of_its_dataset_alone(lake, lose):
+    lost = lose(lake, NAME.table)
+    with Lake.open(lake.home) as opened:  # which remembers no plan
+        found = opened.check()
+    failed = {(name, check.name): result for name, check, result in found if not result.passed}
+    assert {name for name, _ in failed} == {NAME}
+    assert {"accepted_rows_are_in_the_table", "schema_matches_table"} <= {key for _, key in failed}
+    for result in failed.values():
+        assert lost.name in result.summary
+        assert "`lake verify`, then `lake repair`" in result.summary
+
+
+@LOSSES
+def test_sql_over_a_damaged_table_says_which_file_it_is(lake, lose):
+    lost = lose(lake, NAME.table)
+    with Lake.open(lake.home) as opened, pytest.raises(DamagedTable, match=lost.name):
+        opened.sql(f"SELECT max(_record_id) FROM {NAME.table}").fetchall()
+
+
+@pytest.mark.parametrize("lose", [lose_a_part, lose_the_metadata])
+def test_a_damaged_table_fails_no_upload_and_keeps_no_other_dataset_back(lake, lose):
+    contract = DatasetContract(unique_by=("a",))  # so that its parts are asked for keys
+    path = lake.stores.layout.registry_file
+    update_registry(path, lambda registry: registry.with_dataset(NAME, contract))
+    lose(lake, NAME.table)
+    with Lake.open(lake.home) as opened:
+        for name in (OTHER, NAME):
+            rows = pa.table({"a": [1]})
+            opened.upload_raw_data(rows, provider=name.provider, dataset=name.dataset)
+        with pytest.raises(DamagedTable, match="lake repair"):
+            opened.ingest_pending()
+        assert [len(opened.uploads(State.PENDING, name=name)) for name in (OTHER, NAME)] == [0, 1]
+        assert not opened.uploads(State.FAILED)
+
+
+def test_a_missing_file_that_a_person_names_is_no_damage(lake, tmp_path):
+    with pytest.raises(QueryFailed, match="No files found"):
+        lake.sql(f"SELECT * FROM '{tmp_path}/nothing.parquet'")
 
 
 def test_too_many_rejected_rows_are_a_warning(lake, tmp_path):

@@ -216,7 +216,7 @@ def seen_batches(engine, folder, images):
         assets=ShardStore(folder / "assets"),
         thumbnails=ShardStore(folder / "thumbnails"),
     )
-    known = SeenKeys((), column="sha256", scratch=folder)
+    known = SeenKeys((), column="sha256", scratch=folder, warehouse=folder)
     batches = image_batches(folder, files, ReadOptions(), batch_rows=2)
     return list(
         look_at_batches(batches, engine, plan=plan, known=known, unusable={}, upload_id="u")

@@ -148,8 +148,15 @@ def test_a_damaged_list_says_which_line(tmp_path, text, line):
 
 
 def test_a_missing_list_is_damage(tmp_path):
-    with pytest.raises(InvalidManifest, match="FileNotFoundError"):
+    with pytest.raises(InvalidManifest, match=r"files\.jsonl, the list .*, is missing; deliver"):
         parse_files(tmp_path / "files.jsonl")
+
+
+def test_a_list_that_cannot_be_read_is_said_to_be_there(tmp_path):
+    path = tmp_path / "files.jsonl"
+    path.mkdir()
+    with pytest.raises(InvalidManifest, match="cannot be read: Is a directory"):
+        parse_files(path)
 
 
 def test_the_list_of_an_upload_that_moved_on_may_be_found_later(tmp_path):

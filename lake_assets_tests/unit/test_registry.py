@@ -91,6 +91,60 @@ def test_an_error_names_file_and_key(tmp_path, text, said):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("providerss: [a]", "'providerss' is no key of it; did you mean providers?",
+                     id="at the top"),
+        pytest.param("providers: [a]\ndatasets: {a/t: {uniqe_by: [x]}}",
+                     "datasets.a/t: 'uniqe_by' is no key of it; did you mean unique_by?",
+                     id="of a dataset"),
+        pytest.param("providers: [a]\ndatasets: {a/t: {images: {Store: lossless}}}",
+                     "datasets.a/t.images: 'Store' is no key of it; did you mean store?",
+                     id="of images"),
+        pytest.param("providers: [a]\ndatasets:\n  a/t: {}\n  a/u: {}\n  a/t: {}",
+                     "line 5: 'a/t' is there twice", id="a dataset twice"),
+        pytest.param("providers: [a]\nproviders: [b]", "line 2: 'providers' is there twice",
+                     id="a key twice"),
+        pytest.param("providers: a", ": providers: should be a list", id="no list"),
+        pytest.param("providers: [1]", ": providers.0: should be text", id="no text"),
+        pytest.param("datasets: [a/t]", ": datasets: should be keys with values", id="no mapping"),
+        pytest.param("- a", "schema.yaml: should be keys with values", id="a list for a file"),
+        pytest.param("providers: [a]\ndatasets: {a/t: {images: {store: lossless, "
+                     "longest_side_px: 2}}}", "longest_side_px: should be at least 16", id="small"),
+        pytest.param("datasets: {a/t: {}}", "schema.yaml: dataset a/t: provider a is not listed",
+                     id="of the whole file"),
+    ],
+)  # fmt: skip
+def test_an_error_is_said_in_plain_words(tmp_path, text, said):
+    path = tmp_path / "schema.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidRegistry) as error:
+        load_registry(path)
+    assert said in error.value.message
+    assert "Value error" not in error.value.message
+
+
+def test_the_file_says_that_comments_are_lost(tmp_path):
+    path = tmp_path / "schema.yaml"
+    path.write_text("# mine\nproviders: [a]\n")
+    update_registry(path, lambda registry: registry.with_provider("b"))
+    update_registry(path, lambda registry: registry.with_provider("c"))
+    text = path.read_text()
+    assert "# mine" not in text
+    assert text.count("comments than these are lost") == 1
+
+
+def test_a_merged_mapping_may_have_its_keys_again(tmp_path):
+    path = tmp_path / "schema.yaml"
+    path.write_text(
+        "providers: [a]\ndatasets:\n  a/t: &t {owner: x, unique_by: [k]}\n"
+        "  a/u: {<<: *t, owner: y}\n"
+    )
+    contract = load_registry(path).datasets["a/u"]
+    assert (contract.owner, contract.unique_by) == ("y", ("k",))
+
+
 def test_an_unknown_provider_comes_with_those_known_and_the_command():
     registry = Registry().with_provider("icdar").with_provider("huggingface")
     with pytest.raises(UnknownProvider) as error:

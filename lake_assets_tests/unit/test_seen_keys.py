@@ -11,7 +11,7 @@ from lake_assets.ingest.seen import SeenKeys
 
 @pytest.fixture
 def seen(tmp_path):
-    keys = SeenKeys((), column="key", scratch=tmp_path)
+    keys = SeenKeys((), column="key", scratch=tmp_path, warehouse=tmp_path)
     yield keys
     keys.close()
 
@@ -46,7 +46,7 @@ def test_keys_in_files_are_there_already(tmp_path):
     pq.write_table(pa.table({"key": ["a"], "kind": ["x"]}), first)
     pq.write_table(pa.table({"other": [1, 2], "key": ["b", "c"], "kind": ["x", "y"]}), second)
     files = [str(first), str(second)]
-    keys = SeenKeys(files, column="key", where="kind = 'x'", scratch=tmp_path)
+    keys = SeenKeys(files, column="key", where="kind = 'x'", scratch=tmp_path, warehouse=tmp_path)
     assert keys.add_new(["a", "b", "c"], upload_id="u") == [False, False, True]
     keys.forget("u")
     assert keys.add_new(["a"], upload_id="v") == [False]
@@ -57,7 +57,13 @@ def test_folders_that_look_like_partitions_are_no_columns(tmp_path):
     folder = tmp_path / "kind=y"
     folder.mkdir()
     pq.write_table(pa.table({"key": ["a"], "kind": ["x"]}), folder / "1.parquet")
-    keys = SeenKeys([str(folder / "1.parquet")], column="key", where="kind = 'x'", scratch=tmp_path)
+    keys = SeenKeys(
+        [str(folder / "1.parquet")],
+        column="key",
+        where="kind = 'x'",
+        scratch=tmp_path,
+        warehouse=tmp_path,
+    )
     assert keys.add_new(["a"], upload_id="u") == [False]
     keys.close()
 
@@ -65,7 +71,12 @@ def test_folders_that_look_like_partitions_are_no_columns(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.none() | st.sampled_from("abcdé\0'"), max_size=6), max_size=5))
 def test_it_answers_as_a_set_would(tmp_path_factory, batches):
-    keys = SeenKeys((), column="key", scratch=tmp_path_factory.getbasetemp())
+    keys = SeenKeys(
+        (),
+        column="key",
+        scratch=tmp_path_factory.getbasetemp(),
+        warehouse=tmp_path_factory.getbasetemp(),
+    )
     known: set[str | None] = {None}
     for batch in batches:
         wanted = []
@@ -86,7 +97,7 @@ def test_files_answer_the_same_before_and_after_they_are_loaded(tmp_path_factory
     files = [str(folder / "1.parquet"), str(folder / "2.parquet")]
     pq.write_table(pa.table({"key": pa.array(there[:3], pa.string())}), files[0])
     pq.write_table(pa.table({"key": pa.array(there[3:], pa.string())}), files[1])
-    keys = SeenKeys(files, column="key", scratch=folder)
+    keys = SeenKeys(files, column="key", scratch=folder, warehouse=folder)
     known: set[str | None] = {None, *there}
     for number, batch in enumerate(batches):
         wanted = []

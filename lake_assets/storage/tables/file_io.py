@@ -18,6 +18,7 @@ from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from lake_assets.storage.seals import Seal, append_seals, table_folder
+from lake_assets.storage.tables.trouble import missing_file
 
 FILE_IO = f"{__name__}.SealingFileIO"
 """Value of the catalog's property ``py-io-impl``."""
@@ -57,13 +58,21 @@ class _LocalFile(InputFile, OutputFile):
     """A file that is there, or is to be."""
 
     def __len__(self) -> int:
-        return Path(local_path(self.location)).stat().st_size
+        path = local_path(self.location)
+        try:
+            return Path(path).stat().st_size
+        except FileNotFoundError as error:
+            raise missing_file(path) from error
 
     def exists(self) -> bool:
         return Path(local_path(self.location)).exists()
 
     def open(self, seekable: bool = True) -> InputStream:
-        stream: InputStream = pa.OSFile(local_path(self.location))
+        path = local_path(self.location)
+        try:
+            stream: InputStream = pa.OSFile(path)
+        except FileNotFoundError as error:
+            raise missing_file(path) from error
         return stream
 
     def create(self, overwrite: bool = False) -> OutputStream:

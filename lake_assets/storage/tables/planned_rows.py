@@ -7,6 +7,7 @@ types, or columns that came after the file. How rows are converted is for PyIceb
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.plans import TablePlan
+from lake_assets.storage.tables.trouble import missing_file
 
 
 def read_planned(
@@ -28,6 +30,9 @@ def read_planned(
 
     Returns:
         None if PyIceberg has to read them.
+
+    Raises:
+        DamagedTable: when a file is gone.
     """
     names = plan.schema.names if columns == ("*",) else columns
     if not {*names, *where}.issubset(plan.schema.names):
@@ -36,7 +41,7 @@ def read_planned(
     batches: list[Any] = []
     count = 0
     for path in plan.paths(where):
-        with pq.ParquetFile(path) as file:
+        with _parquet_file(path) as file:
             if not _fits(file.schema_arrow, plan.schema, {*names, *where}):
                 return None
             for batch in _batches(file, wanted, where):
@@ -45,6 +50,16 @@ def read_planned(
                 if limit is not None and count >= limit:
                     return pa.Table.from_batches(batches, schema=wanted).slice(0, limit)
     return pa.Table.from_batches(batches, schema=wanted)
+
+
+@contextmanager
+def _parquet_file(path: str) -> Iterator[Any]:
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise missing_file(path) from error
+    with file:
+        yield file
 
 
 def _fits(file_schema: Any, schema: Any, names: set[str]) -> bool:

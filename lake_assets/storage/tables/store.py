@@ -107,6 +107,11 @@ class IcebergTables:
 
         return Leases(lambda: self._catalog.engine, timeout_s=self._lease_timeout_s)
 
+    @property
+    def warehouse(self) -> Path:
+        """Folder of the tables."""
+        return self._warehouse
+
     def left_leases(self) -> tuple[str, ...]:
         """Return the names whose holder is gone and did not give the lease back."""
         return self.leases.left() if self._plans.unreleased() else ()
@@ -132,6 +137,7 @@ class IcebergTables:
 
         Raises:
             UnknownTable.
+            DamagedTable: when a file that tells it is gone.
         """
         plan = self._plans.find(table)
         if plan is None:

@@ -163,7 +163,8 @@ def _blobs(look: Look, store: _Store) -> Iterator[_Blob]:
     rows: Any = sql.query(
         f"SELECT {columns}, provider || '/' || dataset FROM {IMAGES.name} ORDER BY 1"
     )
-    for batch in batches_of(rows, _ROWS_AT_ONCE):
+    warehouse = look.stores.tables.warehouse
+    for batch in batches_of(rows, _ROWS_AT_ONCE, warehouse=warehouse):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             location, byte_count, sha256, dataset = row
             yield _Blob(location=location, byte_count=byte_count, sha256=sha256, dataset=dataset)
