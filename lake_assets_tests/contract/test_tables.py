@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lake_assets.errors import SchemaMismatch, UnknownTable
+from lake_assets.errors import DamagedTable, SchemaMismatch, UnknownTable
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
 
 LONG, TEXT = pa.int64(), pa.string()
@@ -247,7 +247,7 @@ def test_a_replacement_that_fails_leaves_the_old_rows(tables):
     append(tables, BY_KEY, "u1", {"k": ["x"], "a": [1]})
     gone = deliver(tables, BY_KEY, "u2", {"k": ["x"], "a": [2]})
     Path(gone.parts[0].path).unlink()
-    with pytest.raises(OSError):
+    with pytest.raises(DamagedTable):
         tables.replace(BY_KEY, [gone], where=[{"k": "x"}])
     assert values(tables) == [1]
 
