@@ -251,6 +251,11 @@ class Staging:
             text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None  # moved on between listing and reading, or still arriving
+        except IsADirectoryError as error:
+            raise InvalidManifest(
+                f"{folder / MANIFEST_FILE} is a folder; take it away and deliver the upload again",
+                path=str(folder),
+            ) from error
         except OSError as error:  # too many open files, no right to read: it is there all the same
             raise StorageUnavailable(
                 f"{folder / MANIFEST_FILE} cannot be read: {error.strerror}. Try again once that "

@@ -23,7 +23,7 @@ from typing import Any
 FULL = os.environ.get("LAKE_TEST_FULL") == "1"
 SEED = int(os.environ.get("LAKE_TEST_SEED") or int.from_bytes(os.urandom(4)))
 """Of every random choice here; printed at the end of a run."""
-TIME_LIMIT_S = 60.0
+TIME_LIMIT_S = 180.0
 UNPACKED_LIMIT_BYTES = 64 * 2**20
 PEAK_LIMIT_BYTES = 2**30
 """Most memory of the process and of its workers."""
