@@ -152,3 +152,12 @@ def test_what_sqlite_says_of_the_disk_is_no_damage(code, catalog, monkeypatch):
 def test_a_catalog_that_was_cut_off_is_damaged(catalog):
     os.truncate(catalog, catalog.stat().st_size // 2)
     assert read_catalog(catalog).damage
+
+
+def test_a_catalog_that_was_just_made_is_no_damage_and_an_emptied_one_is(catalog, tmp_path):
+    new = tmp_path / "new.db"
+    new.touch()
+    assert read_catalog(new).damage == ""
+    seal_catalog(catalog)
+    os.truncate(catalog, 0)
+    assert read_catalog(catalog).damage == "it is empty"

@@ -372,7 +372,7 @@ def test_scratch_that_cannot_be_used_is_no_damage_of_a_table(lake, monkeypatch, 
     from lake_assets.query.duckdb import LakeSql
 
     def full(*_, **__):
-        with disk_errors():
+        with disk_errors(Path()):
             raise duckdb.IOException("IO Error: Could not write all bytes to file")
 
     with monkeypatch.context() as patch:

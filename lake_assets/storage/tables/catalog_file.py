@@ -175,6 +175,10 @@ def _split(table: str) -> tuple[str, str]:
 
 
 def _state(connection: sqlite3.Connection, catalog_file: Path) -> CatalogState:
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # Another process has just made it. One that was sealed had something in it.
+        was_sealed = seal_file(catalog_file).exists()
+        return CatalogState(exists=True, damage="it is empty" if was_sealed else "")
     content = connection.serialize()
     with storage_errors(seal_file(catalog_file)):
         sealed, seal = _read_seal(seal_file(catalog_file))
