@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lake_assets.contracts.registry import Registry, load_registry
-from lake_assets.intake.uploads import Staging, State, Upload
+from lake_assets.intake.staging import Staging
+from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import LakeSettings
 from lake_assets.storage.files import storage_errors

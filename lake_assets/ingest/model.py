@@ -12,7 +12,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import JOURNAL_FILE, OUTCOME_FILE, Upload
 from lake_assets.storage.files import storage_errors, write_atomically
-from lake_assets.storage.sealed_json import SEAL_KEY, sealed_json
+from lake_assets.storage.sealed_json import read_sealed, sealed_json
 from lake_assets.storage.tables import Commit, Delivery, Lease, Part, TableSpec
 
 Asset = Literal["images", "raw", "quarantine"]
@@ -175,14 +175,9 @@ def has_journal(upload: Upload) -> bool:
 
 def read_outcome(upload: Upload) -> Outcome | None:
     """Return what became of a finished upload, or None if that is not known here."""
-    try:
-        plain = json.loads((upload.folder / OUTCOME_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:  # the machine lost power before it reached the disk; the ledger has it
-        return None
-    plain.pop(SEAL_KEY, None)
-    return outcome_from_plain(plain)
+    # One that was cut off (the machine lost power before it reached the disk): the ledger has it.
+    plain = read_sealed(upload.folder / OUTCOME_FILE)
+    return outcome_from_plain(plain) if plain else None
 
 
 def drop_journal(upload: Upload) -> None:

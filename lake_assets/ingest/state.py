@@ -44,6 +44,7 @@ class DatasetState:
     _records: SeenKeys | None = field(default=None, repr=False)
     _data_files: dict[str, int] | None = field(default=None, repr=False)
     _new_data_files: dict[str, int] = field(default_factory=dict, repr=False)
+    """What was brought before they were read."""
 
     @property
     def data_files(self) -> dict[str, int]:
@@ -53,8 +54,9 @@ class DatasetState:
         file for each of many uploads.
         """
         if self._data_files is None:
-            self._data_files = {} if self.is_empty else _delivered_files(self.stores, self.name)
-        return self._data_files | self._new_data_files
+            before = {} if self.is_empty else _delivered_files(self.stores, self.name)
+            self._data_files = before | self._new_data_files
+        return self._data_files
 
     @property
     def records(self) -> SeenKeys:
@@ -72,7 +74,8 @@ class DatasetState:
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
         """Take in what an upload that is prepared brought."""
         self.own_columns = own_columns
-        self._new_data_files.update({file.sha256: file.rows for file in data_files})
+        known = self._new_data_files if self._data_files is None else self._data_files
+        known.update({file.sha256: file.rows for file in data_files})
         self.images.drop(self.unusable)
         self.unusable = {}
 

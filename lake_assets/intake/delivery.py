@@ -20,7 +20,8 @@ from lake_assets.intake.collect import Collected, collect
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import ReadOptions
 from lake_assets.intake.staged_folder import OwnShards
-from lake_assets.intake.uploads import Staging, Upload
+from lake_assets.intake.staging import Staging
+from lake_assets.intake.uploads import Upload
 from lake_assets.storage.processes import created_by
 from lake_assets.storage.shards import ShardStore
 

@@ -1,7 +1,7 @@
-"""Many files on their way into an upload: worked on by threads, told of in order, written early.
+"""Many things on their way: worked on by threads, told of in order, written early.
 
 Invariants: each entry comes out once, in the order it went in, with what the work on it returned;
-nothing is worked on any more once ``in_turn`` is left, however it is left.
+nothing is worked on any more once ``worked_on`` is left, however it is left.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from lake_assets.storage.shards import sync_file_system
 E = TypeVar("E")
 R = TypeVar("R")
 
-_IN_FLIGHT = 256
-"""Entries taken and not told of yet, at most."""
 _FLUSH_BYTES = 2**27
 """The disk begins to write while the rest is read, or all of it would be waited for at the end."""
 
 
-def in_turn(
-    entries: Iterable[E], work: Callable[[E], R], *, threads: int
+def worked_on(
+    entries: Iterable[E], work: Callable[[E], R], *, threads: int, ahead: int
 ) -> Generator[tuple[E, R], None, None]:
     """Yield each entry and ``work(entry)``, in order, done by that many threads.
+
+    Args:
+        ahead: How many entries are taken and not told of yet, at most.
 
     Raises:
         Exception: What ``work`` raises, after the results before it; what ``entries`` raises, at
@@ -37,7 +38,7 @@ def in_turn(
         try:
             for entry in entries:
                 coming.append((entry, pool.submit(work, entry)))
-                if len(coming) > _IN_FLIGHT:
+                if len(coming) > ahead:
                     first, result = coming.popleft()
                     yield first, result.result()
             while coming:
@@ -64,8 +65,6 @@ class Flushing:
         self._flushed_bytes = byte_count
         self._running = self._pool.submit(sync_file_system, self._folder)
 
-    def __enter__(self) -> Flushing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Wait for what was begun."""
         self._pool.shutdown(wait=True)  # what it could not write, the last sync will tell

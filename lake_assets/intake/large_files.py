@@ -13,9 +13,8 @@ import os
 import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from lake_assets.errors import UnreadableSource
@@ -72,7 +71,7 @@ def copy_large(source: Path, target: Path) -> CopiedFile:
         UnreadableSource: The source may not be read, or is not a regular file.
         AlreadyExists: There is a target.
     """
-    with _Beside(target) as beside:
+    with closing(_Beside(target)) as beside:
         return copy_hashed(source, target, digest=beside)
 
 
@@ -102,15 +101,8 @@ class _Beside:
             self._hashed.popleft().result()
         return self._digest.hexdigest()
 
-    def __enter__(self) -> _Beside:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Drop what has not begun, and end the threads."""
         for pool in (self._hasher, self._flusher):
             pool.shutdown(wait=True, cancel_futures=True)
 

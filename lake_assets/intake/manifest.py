@@ -20,8 +20,8 @@ from typing import Any
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
+from lake_assets.storage.damage import says_damage
 from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
-from lake_assets.storage.trouble import says_damage
 
 VERSION = 1
 MANIFEST_FILE = "manifest.json"

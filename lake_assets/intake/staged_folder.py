@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import UnreadableSource
-from lake_assets.intake.flow import Flushing, in_turn
+from lake_assets.intake.flow import Flushing, worked_on
 from lake_assets.intake.folder_walk import Entry, FoundFile, IgnoredEntry, refused_unreadable
 from lake_assets.intake.formats import data_format_of, image_extension_of, looks_like_image_name
 from lake_assets.intake.large_files import LARGE_BYTES, copy_large, refuse_hopeless
@@ -36,6 +36,8 @@ Progress = Callable[[int, int], None]
 
 COPY_THREADS = max(2, min(4, os.cpu_count() or 1))
 """Reading, hashing and writing let go of Python's lock, so threads do."""
+_AHEAD = 256
+"""Files, per folder, that are copied before those before them are noted, at most."""
 _HEAD_BYTES = 64
 _BUFFER_BYTES = 2**25
 """Per thread; a page of it takes memory once it is used. A larger file is copied in blocks."""
@@ -100,9 +102,9 @@ class StagedFolder:
             StorageUnavailable: A file changed or vanished, or the disk is full.
         """
         with (
-            Flushing(self.path, since=self.byte_count) as flushing,
+            closing(Flushing(self.path, since=self.byte_count)) as flushing,
             # Closed at once if progress raises: nothing is copied while the upload is discarded.
-            closing(in_turn(entries, self._taken, threads=COPY_THREADS)) as flow,
+            closing(worked_on(entries, self._taken, threads=COPY_THREADS, ahead=_AHEAD)) as flow,
         ):
             for entry, staged in flow:
                 self._arrive(entry, staged)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +167,14 @@ class LakeSql:
         files = plan.paths(prune) if plan is not None else ()
         if files:
             connection = self._connection or connect(scratch=self._scratch)
-            # `query` knows what is wrong where, say, no file has a column.
-            with suppress(duckdb.Error), disk_errors(self._tables.warehouse):
-                direct = sql.format(table=files_in_sql(files))
-                return list(connection.execute(direct, parameters).fetchall())
+            try:
+                with disk_errors(self._tables.warehouse):
+                    direct = sql.format(table=files_in_sql(files))
+                    return list(connection.execute(direct, parameters).fetchall())
+            except duckdb.BinderException:
+                pass  # no file has a column that the table has: `query` knows it
+            except duckdb.Error as error:
+                raise QueryFailed(str(error), sql=sql) from None
         return list(self.query(sql.format(table=table), parameters, prune=prune).fetchall())
 
     def _wanted(self, connection: Any, sql: str) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Whether a file holds the bytes that are in memory.
+"""Whether a file holds certain bytes.
 
 Invariant: nothing is believed of a file but what was read of it. Blocks stay in the processor's
 cache and are compared without Python's lock: 0.4 MB take 0.02 ms, where making ``bytes`` of them
@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 _BLOCK_BYTES = 2**17
@@ -39,10 +40,24 @@ def holds(path: Path | str, content: bytes | memoryview) -> bool:
     # Only of what may be written to does ctypes give the address.
     view = memoryview(content)
     view = memoryview(bytearray(view)) if view.readonly else view
+    return _answered(path, lambda descriptor: _reads(descriptor, view))
+
+
+def holds_file(path: Path, source: Path) -> bool:
+    """Return whether a file is there and holds exactly what ``source`` does.
+
+    Raises:
+        OSError: as ``holds``, and if ``source`` cannot be read.
+    """
+    with source.open("rb", buffering=0) as wanted:
+        return _answered(path, lambda descriptor: _reads_file(descriptor, wanted.fileno()))
+
+
+def _answered(path: Path | str, ask: Callable[[int], bool]) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            return _reads(descriptor, view)
+            return ask(descriptor)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -61,6 +76,15 @@ def _reads(descriptor: int, content: memoryview) -> bool:
             return False
         done += count
     return done == byte_count
+
+
+def _reads_file(descriptor: int, wanted: int) -> bool:
+    if os.path.sameopenfile(descriptor, wanted):
+        return True
+    while block := os.read(wanted, _BLOCK_BYTES):
+        if os.read(descriptor, len(block)) != block:
+            return False
+    return not os.read(descriptor, 1)
 
 
 def _address_of(view: memoryview) -> int:

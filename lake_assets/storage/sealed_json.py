@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 SEAL_KEY = "seal"
@@ -46,6 +47,21 @@ def seal_state(content: bytes) -> SealState:
     kept = {key: value for key, value in plain.items() if key != SEAL_KEY}
     is_whole = sealed_json(kept).encode() == content
     return SealState.WHOLE if is_whole else SealState.BROKEN
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file, without its seal, whatever that says.
+
+    None: there is no file, or whoever wrote it was cut off.
+    """
+    try:
+        plain = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if not isinstance(plain, dict):
+        return None
+    plain.pop(SEAL_KEY, None)
+    return plain
 
 
 def _was_seal_key(key: str) -> bool:

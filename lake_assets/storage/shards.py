@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.storage.comparison import holds
+from lake_assets.storage.comparison import holds, holds_file
 from lake_assets.storage.files import link_or_copy, new_file, storage_errors
 
 T = TypeVar("T")
 
 _MODE = 0o444
-_BLOCK_BYTES = 2**17
-"""Both sides of a comparison stay in the processor's cache."""
 _NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 
 
@@ -106,7 +103,7 @@ class ShardStore:
                 pass
             else:
                 return True
-            if _has_size(path, status.st_size) and _holds_file(path, source):
+            if _has_size(path, status.st_size) and holds_file(path, source):
                 return False
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = _draft(path)
@@ -217,29 +214,6 @@ def _has_size(path: Path, byte_count: int) -> bool:
         return path.stat().st_size == byte_count
     except FileNotFoundError:
         return False
-
-
-def _holds_file(path: Path, source: Path) -> bool:
-    if path.samefile(source):
-        return True
-    with source.open("rb", buffering=0) as file:
-        return _holds(path, iter(functools.partial(file.read, _BLOCK_BYTES), b""))
-
-
-def _holds(path: Path, blocks: Iterable[bytes]) -> bool:
-    """Return whether a file of the right size consists of these blocks."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return all(os.read(descriptor, len(block)) == block for block in blocks)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno == errno.EIO:  # the disk cannot read it any more
-            return False
-        raise
 
 
 def _draft(path: Path) -> Path:

@@ -14,7 +14,8 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import InvalidManifest, InvalidRequest, StorageUnavailable, UnknownUpload
 from lake_assets.intake.manifest import Manifest
 from lake_assets.intake.model import StagedFile
-from lake_assets.intake.uploads import Staging, State
+from lake_assets.intake.staging import Staging
+from lake_assets.intake.uploads import State
 from lake_assets.storage.processes import is_dead, signature
 
 NAME, OTHER = DatasetName("icdar", "sroie"), DatasetName("icdar", "funsd")
@@ -181,7 +182,8 @@ def test_claiming_and_cancelling_at_once_leaves_one_winner(staging):
 CLAIMER = """
 import sys
 from pathlib import Path
-from lake_assets.intake.uploads import Staging, State
+from lake_assets.intake.staging import Staging
+from lake_assets.intake.uploads import State
 staging = Staging(Path(sys.argv[1]))
 upload = next(staging.uploads(State.PENDING))
 print("ready", flush=True)

@@ -10,7 +10,7 @@ from lake_assets.intake import ahead
 from lake_assets.intake.ahead import start_ahead
 from lake_assets.intake.manifest import LIST_FILE, Manifest
 from lake_assets.intake.model import StagedFile
-from lake_assets.intake.uploads import Staging
+from lake_assets.intake.staging import Staging
 
 
 @pytest.fixture

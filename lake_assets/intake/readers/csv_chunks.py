@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.intake.flow import worked_on
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.csv_bytes import ByteFeed
 from lake_assets.intake.readers.csv_columns import (
@@ -191,16 +191,7 @@ def _in_threads(
         yield from ((stretch, parse(stretch)) for stretch in first)
         return
     count = min(_MOST_THREADS, pa.cpu_count())
-    ahead: deque[tuple[Stretch, Future[_Typed | None]]] = deque()
-    with ThreadPoolExecutor(count) as pool:
-        for stretch in chain(first, stretches):
-            ahead.append((stretch, pool.submit(parse, stretch)))
-            if len(ahead) > count:
-                done, result = ahead.popleft()
-                yield done, result.result()
-        while ahead:
-            done, result = ahead.popleft()
-            yield done, result.result()
+    yield from worked_on(chain(first, stretches), parse, threads=count, ahead=count)
 
 
 def _typed_block(

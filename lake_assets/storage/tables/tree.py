@@ -18,10 +18,10 @@ from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.snapshots import Snapshot
 
 from lake_assets.errors import LakeError, StorageUnavailable
+from lake_assets.storage.damage import says_damage
 from lake_assets.storage.seals import SealLog, read_seals, seal_of, table_folder
 from lake_assets.storage.tables.commits import keys_in_snapshots
 from lake_assets.storage.tables.file_io import SealingFileIO, local_path
-from lake_assets.storage.trouble import says_damage
 
 _IO = SealingFileIO()
 _SUFFIX = ".metadata.json"

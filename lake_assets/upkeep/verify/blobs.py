@@ -15,9 +15,9 @@ from typing import Any
 
 from lake_assets.errors import LakeError
 from lake_assets.query.duckdb import LakeSql, batches_of
+from lake_assets.storage.damage import is_passing
 from lake_assets.storage.seals import read_seals
 from lake_assets.storage.system_tables import IMAGES
-from lake_assets.storage.trouble import is_passing
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
 from lake_assets.upkeep.verify.model import Kind, Look, Seen, Tally, Target
 

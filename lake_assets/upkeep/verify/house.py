@@ -13,8 +13,8 @@ from lake_assets.contracts.registry import load_registry
 from lake_assets.errors import InvalidName, LakeError
 from lake_assets.intake.uploads import State
 from lake_assets.settings import load_settings
+from lake_assets.storage.damage import is_passing
 from lake_assets.storage.tables.catalog_file import seal_file
-from lake_assets.storage.trouble import is_passing
 from lake_assets.upkeep.checks import (
     accepted_rows_are_in_the_table,
     images_without_facts,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lake_assets.errors import UnreadableMedia
 from lake_assets.media.inspect import inspect_image
-from lake_assets.storage.trouble import says_damage
+from lake_assets.storage.damage import says_damage
 from lake_assets.upkeep.verify.model import Choice, Finding, Target
 
 _UNIT_BYTES = 32 * 2**20

@@ -24,9 +24,9 @@ from lake_assets.intake.uploads import (
     OUTCOME_FILE,
     State,
 )
+from lake_assets.storage.damage import says_damage
 from lake_assets.storage.sealed_json import SealState, seal_state
 from lake_assets.storage.tables.catalog_file import read_catalog
-from lake_assets.storage.trouble import says_damage
 from lake_assets.upkeep.verify.folders import FoundFile, files_below
 from lake_assets.upkeep.verify.model import (
     Finding,
