@@ -1,0 +1,148 @@
+"""The words that reading annotations is written in.
+
+Invariant: each piece of a file is one record or one rejected row, and has one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lake_assets.contracts.record_types import RecordType
+from lake_assets.intake.formats import DataFormat, compression_of
+from lake_assets.intake.model import ReadOptions, RejectedRow
+from lake_assets.intake.readers.row_json import readable, row_json, text_json
+from lake_assets.intake.readers.source import DataFile, Limits
+
+BLOCK_RECORDS = 5_000
+"""Most records and rejected rows of a block."""
+_BLOCK_BYTES = 16 * 1024 * 1024
+
+
+class AnnotationFormat(StrEnum):
+    """A form of annotations that there is a reader for."""
+
+    SROIE_BOXES = "sroie_boxes"
+    SROIE_KEYS = "sroie_keys"
+    FUNSD = "funsd"
+    COCO = "coco"
+    PAGE_XML = "page_xml"
+    ALTO = "alto"
+    HOCR = "hocr"
+    PADDLEOCR_LABELS = "paddleocr_labels"
+    PADDLEOCR_RESULTS = "paddleocr_results"
+    TESSERACT_TSV = "tesseract_tsv"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """Some consecutive annotations of one file."""
+
+    records: list[dict[str, Any]]
+    """Plain values by column: all columns of the record type, then the format's own, if any."""
+    numbers: list[int]
+    """One per record: its number among the file's records and rejected rows, from 0."""
+    rejected: list[RejectedRow]
+    """With their numbers in the same count as ``row``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationFile:
+    """One file of annotations and what to make of it."""
+
+    path: Path
+    name: str
+    """As staged; for messages, rejected rows, and images that the content does not name."""
+    kind: RecordType
+    format: AnnotationFormat
+
+    @property
+    def stem(self) -> str:
+        """Return its name without folders and suffix: what it calls its image, if nothing else."""
+        path = PurePosixPath(self.name.replace("\\", "/"))
+        return PurePosixPath(path.stem).stem if compression_of(path.name) else path.stem
+
+    def record(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return a record that has every column of its type; null unless among ``values``."""
+        return {**dict.fromkeys(self.kind.columns), **values}
+
+    def as_text(self, form: DataFormat) -> DataFile:
+        """Return the file as the readers of text know it."""
+        limits = Limits(rows=BLOCK_RECORDS, byte_count=_BLOCK_BYTES)
+        return DataFile(
+            name=self.name, path=self.path, format=form, options=ReadOptions(), limits=limits
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An annotation that cannot be a record, and why."""
+
+    rule: str
+    path: str
+    expected: str
+    actual: str
+    row_json: str
+    """The raw piece as one JSON value."""
+
+
+Piece = dict[str, Any] | Refused
+"""What a format's reader yields: a record with every column of its type, or why there is none."""
+
+
+class Flaw(Exception):
+    """A value in an annotation breaks a rule. Never leaves the readers."""
+
+    def __init__(self, rule: str, *, path: str = "", expected: str, actual: object) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+
+    def refusing(self, raw: Any) -> Refused:
+        """Return the rejection of the piece ``raw`` for this: text, or any JSON value."""
+        return Refused(
+            rule=self.rule,
+            path=readable(self.path),
+            expected=self.expected,
+            actual=shown(self.actual),
+            row_json=text_json(raw) if isinstance(raw, str) else row_json(raw),
+        )
+
+
+def shown(value: object) -> str:
+    """Return text as it is and other values as JSON, cut to 200 characters."""
+    return (readable(value) if isinstance(value, str) else row_json(value))[:200]
+
+
+def blocks_of(pieces: Iterable[Piece], name: str) -> Iterator[Annotations]:
+    """Yield the pieces of the file ``name`` in their order, in blocks; none if there are none."""
+    block = Annotations(records=[], numbers=[], rejected=[])
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, Refused):
+            block.rejected.append(_rejected(piece, name, number))
+        else:
+            block.records.append(piece)
+            block.numbers.append(number)
+        if len(block.records) + len(block.rejected) >= BLOCK_RECORDS:
+            yield block
+            block = Annotations(records=[], numbers=[], rejected=[])
+    if block.records or block.rejected:
+        yield block
+
+
+def _rejected(piece: Refused, name: str, number: int) -> RejectedRow:
+    return RejectedRow(
+        file=name,
+        row=number,
+        rule=piece.rule,
+        path=piece.path,
+        expected=piece.expected,
+        actual=piece.actual,
+        row_json=piece.row_json,
+    )
