@@ -14,9 +14,11 @@ LakeError
 │   ├── InvalidName               a provider, dataset, tag or file name that engines would refuse
 │   ├── InvalidRequest            options that contradict each other, or one that is missing
 │   ├── InvalidRegistry           config/schema.yaml
+│   ├── InvalidMetadata           what is said of an upload breaks its task's contract
 │   ├── LakeNotFound              no lake at this place
 │   ├── UnknownProvider
 │   ├── UnknownDataset
+│   ├── UnknownTask
 │   ├── UnknownUpload
 │   ├── UnknownTable
 │   ├── AlreadyExists
@@ -100,6 +102,10 @@ class InvalidRegistry(FatalError):
     """config/schema.yaml does not parse or breaks its own rules."""
 
 
+class InvalidMetadata(FatalError):
+    """What is said of an upload breaks its task's contract; the message lists all that is wrong."""
+
+
 class LakeNotFound(FatalError):
     """There is no lake at this place; `lake init` makes one."""
 
@@ -110,6 +116,10 @@ class UnknownProvider(FatalError):
 
 class UnknownDataset(FatalError):
     """The registry has no such dataset."""
+
+
+class UnknownTask(FatalError):
+    """The registry has no such task."""
 
 
 class UnknownUpload(FatalError):

@@ -12,13 +12,19 @@ What only some methods need is imported in them: with all of it a command takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import (
+    DatasetName,
+    Destination,
+    VariantName,
+    in_order,
+    parse_destination,
+)
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
 from lake_assets.errors import InvalidRegistry, InvalidRequest, LakeNotFound, StorageUnavailable
 from lake_assets.intake.uploads import State, Upload
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lake_assets.ingest import Ingested, Outcome, Request
-    from lake_assets.intake.delivery import OnFiles
+    from lake_assets.intake.delivery import Delivery, OnFiles
     from lake_assets.upkeep.checks import Check, CheckResult
 
 
@@ -171,8 +177,7 @@ class Lake:
             UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource: and
                 then nothing is left in staging.
         """
-        from lake_assets.intake.archives import ArchiveLimits
-        from lake_assets.intake.delivery import Delivery, stage_delivery
+        from lake_assets.intake.delivery import Delivery
         from lake_assets.intake.model import ReadOptions
 
         delivery = Delivery(
@@ -189,6 +194,54 @@ class Lake:
                 delimiter=delimiter,
             ),
         )
+        return self._stage(delivery, on_files)
+
+    def upload_task_data(
+        self,
+        data_file: Path | str | pd.DataFrame | Any,
+        *,
+        provider: str,
+        dataset: str,
+        task: str,
+        variant: str,
+        meta: Mapping[str, str] | None = None,
+        tags: Sequence[str] = (),
+        on_files: OnFiles | None = None,
+    ) -> Upload:
+        """Stage annotations of a dataset and return them; none is in a table before ``ingest``.
+
+        Args:
+            data_file: A file, a folder or an archive of files. Of a task with a built-in record
+                type: SROIE, FUNSD, COCO, PAGE, ALTO, hOCR, PaddleOCR, Tesseract TSV or JSON Lines;
+                of others: what ``upload_raw_data`` takes, but no images.
+            provider: Who delivers the dataset.
+            dataset: What they annotate; must exist.
+            task: Kind of annotation; must be in the registry.
+            variant: Version of the annotation; made when it is new.
+            meta: What the task's contract asks for, as ``{"lang": "ko", "src": "real"}``.
+            tags: Kept with the upload.
+            on_files: Called with (files, bytes) copied so far.
+
+        Raises:
+            UnknownProvider, UnknownDataset, UnknownTask, InvalidMetadata, InvalidName,
+            InvalidRequest, UnsupportedFormat, UnreadableSource: and then nothing is left in
+                staging.
+        """
+        from lake_assets.intake.delivery import Delivery
+
+        delivery = Delivery(
+            source=Path(data_file) if isinstance(data_file, str) else data_file,
+            name=VariantName(DatasetName(provider, dataset), task, variant),
+            variant=variant,
+            meta=dict(meta or {}),
+            tags=tuple(tags),
+        )
+        return self._stage(delivery, on_files)
+
+    def _stage(self, delivery: Delivery, on_files: OnFiles | None) -> Upload:
+        from lake_assets.intake.archives import ArchiveLimits
+        from lake_assets.intake.delivery import stage_delivery
+
         return stage_delivery(
             delivery,
             staging=self.stores.staging,
@@ -198,7 +251,7 @@ class Lake:
             on_files=on_files,
         )
 
-    def uploads(self, *states: State, name: DatasetName | None = None) -> tuple[Upload, ...]:
+    def uploads(self, *states: State, name: Destination | None = None) -> tuple[Upload, ...]:
         """Return the uploads in ``states`` (all, if none is given), by time of upload."""
         found = self.stores.staging.uploads(*states, name=name)
         return tuple(sorted(found, key=lambda upload: upload.id))
@@ -263,7 +316,7 @@ class Lake:
     def ingest_pending(self) -> tuple[Ingested, ...]:
         """Ingest all pending uploads, dataset by dataset, in this process.
 
-        Datasets that another process holds come last.
+        Annotations come after raw data; datasets that another process holds come last.
 
         Raises:
             UploadsFailed: if some could not be ingested; the others were.
@@ -282,21 +335,23 @@ class Lake:
             raise as_one(errors)
         return done.results
 
-    def rebuild(self, name: DatasetName) -> Ingested:
-        """Read all finished uploads of a dataset again and replace what the tables have of it."""
+    def rebuild(self, name: Destination) -> Ingested:
+        """Read all finished uploads of a dataset or variant again and replace its rows."""
         from lake_assets.ingest import Request
 
         return self._ingest(Request(name=name, rebuild=True))
 
-    def datasets_with_work(self) -> tuple[DatasetName, ...]:
-        """Return the datasets that have pending uploads, or work that a dead process left."""
+    def datasets_with_work(self) -> tuple[Destination, ...]:
+        """Return what has pending uploads, or work that a dead process left: datasets, then
+        variants of tasks.
+        """
         waiting = self.stores.staging.uploads(State.PENDING, State.PROCESSING)
         names = {upload.name for upload in waiting} | {
             *self.stores.rebuilds.names(),
             *self.stores.stale.names(),
-            *map(DatasetName.parse, self.stores.tables.left_leases()),
+            *map(parse_destination, self.stores.tables.left_leases()),
         }
-        return tuple(sorted(names))
+        return in_order(names)
 
     def _ingest(self, request: Request) -> Ingested:
         from lake_assets.ingest import raise_failures

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination, dataset_of, in_order
 from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
@@ -19,8 +19,8 @@ _PARQUET_SUFFIXES = (".parquet", ".pq")
 class Plan:
     """What is to be done."""
 
-    names: tuple[DatasetName, ...]
-    """Datasets to bring up to date; empty: nothing to do."""
+    names: tuple[Destination, ...]
+    """What to bring up to date: datasets, then variants of tasks; empty: nothing to do."""
     uploads: tuple[Upload, ...] = ()
     """Those that wait."""
     done: tuple[Upload, ...] = ()
@@ -46,7 +46,7 @@ def plan_jobs(lake: Lake, upload_ids: Sequence[str]) -> Plan:
         _refuse_stopped(upload)
     waiting = tuple(item for item in found if item.state in _WAITING)
     return Plan(
-        names=tuple(sorted({item.name for item in waiting})),
+        names=in_order({item.name for item in waiting}),
         uploads=waiting,
         done=tuple(item for item in found if item.state is State.DONE),
         only_these=True,
@@ -54,12 +54,17 @@ def plan_jobs(lake: Lake, upload_ids: Sequence[str]) -> Plan:
 
 
 def plan_datasets(lake: Lake, names: Sequence[DatasetName], *, rebuild: bool) -> Plan:
-    """Return the plan for these datasets; none given: for all."""
-    waiting = [item for item in lake.uploads(*_WAITING) if not names or item.name in names]
-    with_work = {name for name in lake.datasets_with_work() if not names or name in names}
+    """Return the plan for these datasets and what annotates them; none given: for all."""
+
+    def is_meant(name: Destination) -> bool:
+        return not names or dataset_of(name) in names
+
+    waiting = [item for item in lake.uploads(*_WAITING) if is_meant(item.name)]
+    with_work = {name for name in lake.datasets_with_work() if is_meant(name)}
     if rebuild:
         with_work |= set(names or lake.registry.dataset_names())
-    return Plan(names=tuple(sorted(with_work)), uploads=tuple(waiting), rebuild=rebuild)
+        with_work |= {item.name for item in lake.uploads(State.DONE) if is_meant(item.name)}
+    return Plan(names=in_order(with_work), uploads=tuple(waiting), rebuild=rebuild)
 
 
 def expected_rows(lake: Lake, plan: Plan) -> int | None:

@@ -25,16 +25,22 @@ ID_HEX_DIGITS = 32
 """128 bits: among 10^12 rows two share an id with a probability of 10^-15 (birthday bound)."""
 
 
-def keyed_record_ids(rows: Any, *, images: Sequence[str | None] | None) -> list[str]:
+def keyed_record_ids(
+    rows: Any, *, images: Sequence[str | None] | None, variant: str | None = None
+) -> list[str]:
     """Return one id per row, made from all of ``rows``' columns and the row's image.
 
     Args:
         rows: ``pyarrow.Table`` of the columns that make a row unique.
         images: SHA-256 of each row's image; None where images are no part of the key.
+        variant: In what the key is unique; None: in the table.
     """
     shas = images if images is not None else [None] * rows.num_rows
     values = rows.to_pylist() if rows.num_columns else [{}] * len(shas)
-    return [_digest(row | {"_image": sha}) for row, sha in zip(values, shas, strict=True)]
+    return [
+        _digest(row | {"_image": sha, "_variant": variant})
+        for row, sha in zip(values, shas, strict=True)
+    ]
 
 
 def positional_record_ids(upload_id: str, file_number: int, row_numbers: Any) -> Any:

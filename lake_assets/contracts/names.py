@@ -1,18 +1,23 @@
-"""Names of providers, datasets and their partitions.
+"""Names of providers, datasets, tasks and variants: where the rows of an upload go.
 
 A provider is an Iceberg namespace and a dataset a table in it, so both must be words that every
-engine (DuckDB, Athena, Trino, Hive) takes unquoted.
+engine (DuckDB, Athena, Trino, Hive) takes unquoted. A task is a table that all datasets share.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lake_assets.errors import InvalidName
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
-RESERVED = frozenset({"lake", "tasks"})
+RAW = "raw"
+"""In the place of a task: the dataset itself."""
+TASKS = "tasks"
+"""Namespace of the tasks' tables."""
+RESERVED = frozenset({"lake", TASKS})
 # `select … from main.x` or `information_schema.x` would never reach our table.
 _TAKEN_BY_DUCKDB = frozenset(
     {"main", "memory", "information_schema", "pg_catalog", "system", "temp"}
@@ -62,8 +67,91 @@ class DatasetName:
         """Name of its Iceberg table."""
         return f"{self.provider}.{self.dataset}"
 
+    @property
+    def task(self) -> str:
+        """What stands for a task in tables that datasets and tasks share."""
+        return RAW
+
+    @property
+    def own_rows(self) -> dict[str, str]:
+        """Column → value of its rows in tables that datasets and tasks share."""
+        return {"provider": self.provider, "dataset": self.dataset, "task": RAW}
+
+    @property
+    def table_rows(self) -> dict[str, str]:
+        """Column → value of its rows in its own table: nobody else's are there."""
+        return {}
+
     def __str__(self) -> str:
         return f"{self.provider}/{self.dataset}"
+
+
+@dataclass(frozen=True, slots=True)
+class VariantName:
+    """One variant of a task on a dataset; as text ``provider/dataset/task/variant``."""
+
+    of: DatasetName
+    task: str
+    variant: str
+
+    def __post_init__(self) -> None:
+        check_name(self.task, kind="task")
+        check_name(self.variant, kind="variant")
+
+    @property
+    def provider(self) -> str:
+        """Who delivers the dataset that it annotates."""
+        return self.of.provider
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that it annotates."""
+        return self.of.dataset
+
+    @property
+    def table(self) -> str:
+        """Name of the Iceberg table, which all datasets and variants share."""
+        return f"{TASKS}.{self.task}"
+
+    @property
+    def own_rows(self) -> dict[str, str]:
+        """Column → value of its rows in tables that datasets and tasks share."""
+        return {**self.table_rows, "task": self.task}
+
+    @property
+    def table_rows(self) -> dict[str, str]:
+        """Column → value of its rows in its task's table."""
+        return {"provider": self.provider, "dataset": self.dataset, "variant": self.variant}
+
+    def __str__(self) -> str:
+        return f"{self.of}/{self.task}/{self.variant}"
+
+
+Destination = DatasetName | VariantName
+"""Where the rows of an upload go. Whoever ingests holds one of them at a time."""
+
+
+def parse_destination(text: str) -> Destination:
+    """Return the dataset or variant that ``str`` of it gave.
+
+    Raises:
+        InvalidName: for anything else.
+    """
+    parts = text.split("/")
+    if len(parts) != 4:
+        return DatasetName.parse(text)
+    provider, dataset, task, variant = parts
+    return VariantName(DatasetName(provider, dataset), task, variant)
+
+
+def dataset_of(name: Destination) -> DatasetName:
+    """Return the dataset that rows for ``name`` belong to."""
+    return name if isinstance(name, DatasetName) else name.of
+
+
+def in_order(names: Iterable[Destination]) -> tuple[Destination, ...]:
+    """Return names sorted, datasets before what annotates them: annotations refer to their rows."""
+    return tuple(sorted(names, key=lambda name: (isinstance(name, VariantName), str(name))))
 
 
 def check_name(name: str, *, kind: str) -> str:
@@ -79,8 +167,9 @@ def check_name(name: str, *, kind: str) -> str:
             f"letters, digits or underscores{hint}",
             name=name,
         )
-    if kind == "provider" and name in RESERVED | _TAKEN_BY_DUCKDB | _SQL_WORDS:
-        raise InvalidName(f"provider name {name!r} is reserved; choose another", name=name)
+    taken = {"provider": RESERVED | _TAKEN_BY_DUCKDB | _SQL_WORDS, "task": frozenset({RAW})}
+    if name in taken.get(kind, ()):
+        raise InvalidName(f"{kind} name {name!r} is reserved; choose another", name=name)
     return name
 
 

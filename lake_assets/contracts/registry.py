@@ -1,4 +1,4 @@
-"""The registry: which providers and datasets there are, and what each dataset promises.
+"""The registry: which providers, datasets and tasks there are, and what each promises.
 
 It is one YAML file, ``config/schema.yaml``, that people edit by hand as well. Invariant: a round
 trip through these models keeps every key, also those that this version does not know (comments
@@ -12,17 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from lake_assets.contracts.names import DatasetName, check_name
-from lake_assets.contracts.registry_text import (
-    parse_yaml,
-    problems_in_words,
-    require_no_misspelling,
-)
+from lake_assets.contracts.contract_model import ContractModel
+from lake_assets.contracts.names import DatasetName, Destination, VariantName, check_name
+from lake_assets.contracts.registry_text import parse_yaml, problems_in_words
+from lake_assets.contracts.tasks import TaskContract, Tasks
 from lake_assets.errors import (
     AlreadyExists,
     InvalidName,
@@ -30,6 +28,7 @@ from lake_assets.errors import (
     StorageUnavailable,
     UnknownDataset,
     UnknownProvider,
+    UnknownTask,
 )
 from lake_assets.storage.files import write_atomically
 from lake_assets.storage.locks import exclusive_lock
@@ -40,25 +39,14 @@ _STORE_POLICY = re.compile(r"original|lossless|(?:jpeg|webp):(?:[1-9][0-9]?|100)
 
 
 _HEADER = """\
-# Providers and datasets of this lake. `lake config` and uploads edit it; so may you. Keys that the
-# lake does not know are kept; other comments than these are lost when it edits the file.
+# Providers, datasets and tasks of this lake. `lake config` and uploads edit it; so may you. Keys
+# that the lake does not know are kept; other comments than these are lost when it edits the file.
 """
 NEW_REGISTRY_FILE = f"{_HEADER}providers: []\ndatasets: {{}}\n"
 """Content of the file in a new lake."""
 
 
-class _Model(BaseModel):
-    # Unknown keys are kept: another version, or a person, meant something by them.
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    @model_validator(mode="after")
-    def _has_no_misspelt_key(self) -> Self:
-        if self.model_extra:
-            require_no_misspelling(self.model_extra, type(self).model_fields)
-        return self
-
-
-class ImagePolicy(_Model):
+class ImagePolicy(ContractModel):
     """How a dataset's images are stored."""
 
     store: str = "original"
@@ -83,7 +71,7 @@ def _partition_field(text: str) -> str:
     return text
 
 
-class DatasetContract(_Model):
+class DatasetContract(ContractModel):
     """What one dataset promises."""
 
     description: str = ""
@@ -106,6 +94,11 @@ class DatasetContract(_Model):
             raise ValueError(f"partition_by names {', '.join(twice)} more than once")
         return self
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns that make a row unique; empty: see ``unique_by``."""
+        return self.unique_by
+
     def partition_fields(self) -> tuple[tuple[str, str], ...]:
         """Return (transform, column) pairs."""
         matches = (_PARTITION_FIELD.fullmatch(text) for text in self.partition_by)
@@ -126,12 +119,14 @@ def _dataset_key(text: str) -> str:
         raise ValueError(error.message) from None
 
 
-class Registry(_Model):
+class Registry(ContractModel):
     """All of ``config/schema.yaml``."""
 
     providers: tuple[Annotated[str, AfterValidator(_provider_name)], ...] = ()
     datasets: dict[Annotated[str, AfterValidator(_dataset_key)], DatasetContract] = {}
     """By ``provider/dataset``."""
+    tasks: Tasks = {}
+    """By name."""
 
     @model_validator(mode="after")
     def _has_every_provider(self) -> Registry:
@@ -167,6 +162,32 @@ class Registry(_Model):
                 dataset=str(name),
             ) from None
 
+    def task(self, name: str) -> TaskContract:
+        """Return what the task ``name`` promises.
+
+        Raises:
+            UnknownTask: with those that there are.
+        """
+        if name not in self.tasks:
+            known = ", ".join(sorted(self.tasks)) or "none yet"
+            raise UnknownTask(
+                f"unknown task {name!r} (known: {known}); `lake config task create {name}` makes "
+                "one",
+                task=name,
+            )
+        return self.tasks[name]
+
+    def promise(self, name: Destination) -> DatasetContract | TaskContract:
+        """Return the contract that rows for ``name`` are to meet.
+
+        Raises:
+            UnknownDataset, UnknownTask.
+        """
+        if isinstance(name, VariantName):
+            self.contract(name.of)
+            return self.task(name.task)
+        return self.contract(name)
+
     def dataset_names(self) -> tuple[DatasetName, ...]:
         """Return all datasets, sorted."""
         return tuple(sorted(DatasetName.parse(key) for key in self.datasets))
@@ -186,6 +207,27 @@ class Registry(_Model):
         """Return a registry in which ``name`` promises ``contract``."""
         self.require_provider(name.provider)
         return self.model_copy(update={"datasets": {**self.datasets, str(name): contract}})
+
+    def with_task(self, name: str, contract: TaskContract) -> Registry:
+        """Return a registry that also has the task ``name``.
+
+        Raises:
+            AlreadyExists, InvalidName.
+        """
+        check_name(name, kind="task")
+        if name in self.tasks:
+            raise AlreadyExists(f"task {name!r} exists already", task=name)
+        return self.model_copy(update={"tasks": {**self.tasks, name: contract}})
+
+    def without_task(self, name: str) -> Registry:
+        """Return a registry without the task ``name``.
+
+        Raises:
+            UnknownTask.
+        """
+        self.task(name)
+        rest = {key: contract for key, contract in self.tasks.items() if key != name}
+        return self.model_copy(update={"tasks": rest})
 
 
 _Version = tuple[int, int, int, int]

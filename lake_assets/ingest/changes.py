@@ -5,16 +5,17 @@ from __future__ import annotations
 import pyarrow as pa
 
 from lake_assets.contracts.fit import grow_schema
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, raw_spec
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, columns_of, table_spec
 from lake_assets.storage.tables import Commit, Lease, TableSpec
 from lake_assets.storage.tables.parts import schema_of_part
 from lake_assets.stores import Stores
 
 
 def changes_of(
-    stores: Stores, name: DatasetName, group: Group | None, *, lease: Lease, rebuild: bool
+    stores: Stores, name: Destination, group: Group | None, *, lease: Lease, rebuild: bool
 ) -> dict[Asset, TableChange]:
     """Return the commits that bring ``group`` into the tables, in ``COMMIT_ORDER``.
 
@@ -24,37 +25,44 @@ def changes_of(
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
     """
-    where = {"provider": name.provider, "dataset": name.dataset}
+    replaced = {"images": name.own_rows, "raw": name.table_rows, "quarantine": name.own_rows}
     return {
         asset: TableChange(
             spec=_spec(stores, asset, name, group),
             deliveries=(group.delivery(asset),) if group else (),
-            replaces=None if not rebuild else ({} if asset == "raw" else where,),
+            replaces=(replaced[asset],) if rebuild else None,
             lease=lease,
         )
         for asset in COMMIT_ORDER
-        if rebuild
-        or (group is not None and (group.parts[asset] or _is_new(stores, table_of(asset, name))))
+        if (asset != "images" or isinstance(name, DatasetName))
+        and (
+            rebuild
+            or (
+                group is not None and (group.parts[asset] or _is_new(stores, table_of(asset, name)))
+            )
+        )
     }
 
 
-def _spec(stores: Stores, asset: Asset, name: DatasetName, group: Group | None) -> TableSpec:
+def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) -> TableSpec:
     if asset == "images":
         return IMAGES
     if asset == "quarantine":
         return QUARANTINE
-    own = pa.schema([])
+    contract = stores.registry().promise(name)
+    own = contract.promised_columns() if isinstance(contract, TaskContract) else pa.schema([])
     for part in group.parts["raw"] if group else ():
         own = grow_schema(own, schema_of_part(part))
-    own = pa.schema([field for field in own if field.name not in RAW_COLUMNS.names])
-    return raw_spec(name, stores.registry().contract(name), own)
+    lake_columns = columns_of(name).names
+    own = pa.schema([field for field in own if field.name not in lake_columns])
+    return table_spec(name, contract, own)
 
 
 def _is_new(stores: Stores, table: str) -> bool:
     return not stores.tables.exists(table)
 
 
-def table_of(asset: Asset, name: DatasetName) -> str:
+def table_of(asset: Asset, name: Destination) -> str:
     """Return the name of the table in which a dataset's ``asset`` lies."""
     return {"images": IMAGES.name, "quarantine": QUARANTINE.name, "raw": name.table}[asset]
 

@@ -128,7 +128,7 @@ class _OpenGroup:
     ) -> tuple[Group | None, tuple[FailedUpload, ...]]:
         """Return the group of those uploads that can be used, and what is not in it."""
         stores, name = self._stores, self._request.name
-        contract = stores.registry().contract(name)
+        contract = stores.registry().promise(name)
         with (
             open_state(stores, name, contract, is_empty=self._is_rebuild) as state,
             GroupParts(

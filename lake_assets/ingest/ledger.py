@@ -34,7 +34,7 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
         uploads = tuple(item for item in uploads if item.upload.id not in known)
     now = datetime.now(tz=UTC)
     rows = pa.Table.from_pylist([_row(item, now) for item in uploads], schema=UPLOADS.schema)
-    where = {"provider": name.provider, "dataset": name.dataset}
+    where = name.own_rows
     is_merged = bool(uploads) and not prepared.rebuilt and _is_due(stores, prepared, where)
     if is_merged:
         before = stores.tables.read(UPLOADS.name, where=where)
@@ -70,9 +70,11 @@ def _row(item: PreparedUpload, now: datetime) -> dict[str, Any]:
         "upload_id": item.upload.id,
         "provider": manifest.name.provider,
         "dataset": manifest.name.dataset,
+        "task": manifest.name.task,
         "variant": manifest.variant,
         "description": manifest.description,
         "tags": list(manifest.tags),
+        "meta": list(manifest.meta.items()),
         "source": manifest.source,
         "created_by": manifest.created_by,
         "created_at": manifest.created_at,

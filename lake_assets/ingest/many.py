@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.errors import DatasetBusy, LakeError, RetryableError
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class DoneInTurn(Generic[T]):
 
 
 def in_turn(
-    names: Iterable[DatasetName], work: Callable[[DatasetName, float | None], T]
+    names: Iterable[Destination], work: Callable[[Destination, float | None], T]
 ) -> DoneInTurn[T]:
     """Do ``work`` for each dataset, also where it failed for another one.
 
@@ -34,7 +34,7 @@ def in_turn(
     """
     results: list[T] = []
     errors: list[LakeError] = []
-    busy: list[DatasetName] = []
+    busy: list[Destination] = []
     for name in names:
         try:
             results.append(work(name, 0.0))

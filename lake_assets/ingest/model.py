@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import JOURNAL_FILE, OUTCOME_FILE, Upload
 from lake_assets.storage.files import storage_errors, write_atomically
@@ -24,7 +24,7 @@ COMMIT_ORDER: tuple[Asset, ...] = ("images", "raw", "quarantine")
 class Request:
     """What to bring up to date, and how."""
 
-    name: DatasetName
+    name: Destination
     upload_ids: frozenset[str] | None = None
     """Only these of the pending uploads; None: all."""
     rebuild: bool = False
@@ -236,7 +236,7 @@ class TableChange:
 class Prepared:
     """All that is to be committed for one dataset, and what failed on the way."""
 
-    name: DatasetName
+    name: Destination
     lease: Lease
     changes: Mapping[Asset, TableChange]
     """In ``COMMIT_ORDER``; of tables that nothing comes into there is none."""
@@ -283,7 +283,7 @@ class Prepared:
 class Ingested:
     """One dataset, brought up to date."""
 
-    name: DatasetName
+    name: Destination
     outcomes: tuple[Outcome, ...]
     """One per upload that is in the tables now, also those that a dead process had begun."""
     commits: tuple[Commit, ...]

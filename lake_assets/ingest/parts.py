@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.ingest.model import COMMIT_ORDER, Asset
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
 from lake_assets.storage.tables import IcebergTables, Part, PartWriter
@@ -25,12 +25,12 @@ SMALL_BYTES = 8 * 2**20
 _SHARED_BYTES = 64 * 2**20
 
 
-def part_stem(name: DatasetName, token: int) -> str:
+def part_stem(name: Destination, token: int) -> str:
     """Return how the file names of all parts begin that were written under a lease's token.
 
     So those of a process that died can be told from all others.
     """
-    return f"{name.provider}.{name.dataset}-{token}-"
+    return f"{str(name).replace('/', '.')}-{token}-"
 
 
 class GroupParts:
@@ -45,7 +45,7 @@ class GroupParts:
     def __init__(
         self,
         tables: IcebergTables,
-        name: DatasetName,
+        name: Destination,
         *,
         token: int,
         partition_by: tuple[tuple[str, str], ...],

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.errors import (
     DamagedTable,
     FatalError,
@@ -44,7 +44,7 @@ from lake_assets.stores import Stores
 _log = logging.getLogger(__name__)
 
 
-def recover(stores: Stores, name: DatasetName, lease: Lease) -> tuple[PreparedUpload, ...]:
+def recover(stores: Stores, name: Destination, lease: Lease) -> tuple[PreparedUpload, ...]:
     """Finish what a process that died had prepared; give back what it had not.
 
     The dataset's lease is ours, so whoever claimed these uploads is gone, or cannot commit.
@@ -122,7 +122,7 @@ def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
 
 
 def _remove_unused_parts(
-    stores: Stores, name: DatasetName, tokens: Iterable[int], *, has_journal: bool
+    stores: Stores, name: Destination, tokens: Iterable[int], *, has_journal: bool
 ) -> None:
     """Remove what holders of these tokens had written and that no table names.
 
@@ -163,7 +163,7 @@ def remove_unused(stores: Stores, table: str, paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload]) -> None:
+def require_archive(stores: Stores, name: Destination, archived: Sequence[Upload]) -> None:
     """Raise unless each upload that the tables have can be read again.
 
     Raises:
@@ -171,8 +171,7 @@ def require_archive(stores: Stores, name: DatasetName, archived: Sequence[Upload
     """
     if not stores.tables.exists(UPLOADS.name):
         return
-    where = {"provider": name.provider, "dataset": name.dataset}
-    ledger = stores.tables.read(UPLOADS.name, where=where, columns=("upload_id",))
+    ledger = stores.tables.read(UPLOADS.name, where=name.own_rows, columns=("upload_id",))
     gone = sorted(set(ledger["upload_id"].to_pylist()) - {upload.id for upload in archived})
     if gone:
         raise InvalidRequest(

@@ -14,22 +14,28 @@ from datetime import datetime
 import pyarrow as pa
 
 from lake_assets.contracts.fit import fit_rows
-from lake_assets.errors import UnreadableSource, UnsupportedFormat
-from lake_assets.ingest.images import LookPlan, SeenBatch, image_row, look_at_batches
+from lake_assets.contracts.names import DatasetName, dataset_of
+from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.tasks import TaskContract
+from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
+from lake_assets.ingest.annotations import open_annotations, sorted_annotations
+from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import DataFile, Outcome, PreparedUpload
 from lake_assets.ingest.parts import UploadRows
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
 from lake_assets.ingest.sorting import (
     Rows,
+    SortedBatch,
     check_partition_columns,
     check_unique_columns,
+    clashing_rows,
+    lake_rows,
     misfit_row,
-    raw_rows,
     record_ids,
+    sorted_batch,
     split_keyless,
     unique_key,
-    usable_rows,
 )
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
@@ -38,7 +44,7 @@ from lake_assets.intake.readers.image_files import unreadable_file
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.files import hash_file
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, raw_spec
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE, table_spec
 
 IMAGE_BATCH_ROWS = 512
 """Rows per batch where rows have images: the pool gets its next ones before these are written."""
@@ -161,6 +167,7 @@ class _Preparation:
         self._job = job
         self._upload = upload
         self._name = job.state.name
+        self._is_task = isinstance(job.state.contract, TaskContract)
         self.own_columns = job.state.own_columns
         self._counts = _Counts()
         self._rows_by_file: dict[str, int] = {}
@@ -177,11 +184,9 @@ class _Preparation:
     def run(self) -> None:
         """Read the upload to its end."""
         self.reject(refused_rows(self._upload))
-        batches = _batches(
-            self._job, self._upload, self.skip_delivered(self._all_files), self._unreadable
-        )
-        for seen in self.look_at(_counted(batches, self._job.on_rows)):
-            self.take(seen)
+        files = self.skip_delivered(self._all_files)
+        for batch in self.annotations(files) if self._is_task else self.deliveries(files):
+            self.take(batch)
         self.reject(self._unreadable_copies())
         self.require_fit()
         self._rows.close()
@@ -239,39 +244,45 @@ class _Preparation:
 
     # -- batches
 
-    def look_at(self, batches: Iterator[Batch]) -> Iterator[SeenBatch]:
-        """Yield the batches with their images looked at."""
-        state = self._job.state
+    def deliveries(self, files: tuple[StagedFile, ...]) -> Iterator[SortedBatch]:
+        """Yield the batches of a raw delivery with their images looked at."""
+        state, contract = self._job.state, self._job.state.contract
+        if not isinstance(self._name, DatasetName) or not isinstance(contract, DatasetContract):
+            raise FatalError(f"{self._name} is no dataset")
         plan = LookPlan(
             name=self._name,
-            policy=state.contract.images,
+            policy=contract.images,
             pixel_limit=state.stores.settings.max_image_pixels,
             assets=state.stores.assets,
             thumbnails=state.stores.thumbnails,
         )
-        return look_at_batches(
-            batches,
+        batches = _batches(self._job, self._upload, files, self._unreadable)
+        for seen in look_at_batches(
+            _counted(batches, self._job.on_rows),
             self._job.engine,
             plan=plan,
             known=state.images,
             unusable=state.unusable,
             upload_id=self._upload.id,
-        )
+        ):
+            yield sorted_batch(seen)
 
-    def take(self, seen: SeenBatch) -> None:
+    def annotations(self, files: tuple[StagedFile, ...]) -> Iterator[SortedBatch]:
+        """Yield the batches of an upload of annotations, checked against its task's contract."""
+        with open_annotations(self._job.state, self._upload) as plan:
+            batches = plan.batches(files, self._unreadable)
+            yield from sorted_annotations(_counted(batches, self._job.on_rows), plan)
+
+    def take(self, batch: SortedBatch) -> None:
         """Sort a batch's rows into accepted, rejected and duplicate, and write them."""
-        batch = seen.batch
         if batch.file in self._files:
-            count = batch.rows.num_rows + len(batch.rejected)
-            self._rows_by_file[batch.file] = self._rows_by_file.get(batch.file, 0) + count
-        self._counts.rows_in += batch.rows.num_rows
-        self.reject(batch.rejected)
-        self._write_images(seen)
-        usable = usable_rows(seen)
-        self._counts.images_in += usable.images_in
-        self._counts.image_bytes_in += usable.image_bytes_in
-        self.reject(usable.rejected, counted=True)
-        self._write_rows(usable.rows)
+            self._rows_by_file[batch.file] = self._rows_by_file.get(batch.file, 0) + batch.row_count
+        self._counts.rows_in += batch.row_count
+        self._write_images(batch)
+        self._counts.images_in += batch.images_in
+        self._counts.image_bytes_in += batch.image_bytes_in
+        self.reject(batch.rejected, counted=True)
+        self._write_rows(batch.rows)
 
     def reject(self, rejected: tuple[RejectedRow, ...], *, counted: bool = False) -> None:
         """Write rows to the quarantine."""
@@ -285,18 +296,18 @@ class _Preparation:
         rows = [quarantine_row(row, self._upload, self._job.now) for row in rejected]
         self._rows.write("quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
 
-    def _write_images(self, seen: SeenBatch) -> None:
+    def _write_images(self, batch: SortedBatch) -> None:
         manifest = self._upload.manifest
         of_upload = {
             "_upload_id": self._upload.id,
             "upload_time": manifest.created_at,
             "tag": ",".join(manifest.tags) or None,
         }
-        rows = [image_row(stored, self._name) | of_upload for stored in seen.stored]
+        rows = [image_row(stored, dataset_of(self._name)) | of_upload for stored in batch.stored]
         if rows:
             self._rows.write("images", pa.Table.from_pylist(rows, schema=IMAGES.schema))
-        self._counts.images_stored += len(seen.stored)
-        self._counts.image_bytes_stored += sum(item.stored_byte_count for item in seen.stored)
+        self._counts.images_stored += len(batch.stored)
+        self._counts.image_bytes_stored += sum(item.stored_byte_count for item in batch.stored)
 
     def _write_rows(self, usable: Rows) -> None:
         state, upload_id = self._job.state, self._upload.id
@@ -306,19 +317,36 @@ class _Preparation:
         self.reject(tuple(misfit_row(usable, item) for item in fitted.misfits), counted=True)
         kept, keyless = split_keyless(usable.take(fitted.rows, fitted.kept), state.contract)
         self.reject(keyless, counted=True)
-        check_partition_columns(kept.table, state.partition_by)
+        if not self._is_task:  # whose table is partitioned by columns of the lake
+            check_partition_columns(kept.table, state.partition_by)
         number = self._file_numbers.get(kept.file, len(self._file_numbers))
-        ids = record_ids(kept, state.contract, upload_id=upload_id, file_number=number)
-        raw = raw_rows(kept, ids, upload_id=upload_id, now=self._job.now)
-        new = raw
+        ids = record_ids(kept, state.contract, name=self._name, upload_id=upload_id, number=number)
+        rows = lake_rows(kept, ids, state.contract, self._upload, now=self._job.now)
         if unique_key(kept, state.contract) is not None:
             is_new = state.records.add_new(ids.to_pylist(), upload_id=upload_id)
-            new = raw.filter(pa.array(is_new, pa.bool_()))
-        if raw.num_rows:
-            self._useful.add(kept.file)
-        self._counts.accepted += new.num_rows
-        self._counts.duplicate += raw.num_rows - new.num_rows
-        self._rows.write("raw", new)
+            clashes = self._clashes(rows, is_new)
+            self.reject(clashing_rows(kept, state.contract, clashes), counted=True)
+            self._counts.duplicate += len(is_new) - sum(is_new) - len(clashes)
+            self._mark_useful(kept.file, rows.num_rows - len(clashes))
+            rows = rows.filter(pa.array(is_new, pa.bool_()))
+        self._mark_useful(kept.file, rows.num_rows)
+        self._counts.accepted += rows.num_rows
+        self._rows.write("raw", rows)
+
+    def _mark_useful(self, file: str, rows: int) -> None:
+        if rows:
+            self._useful.add(file)
+
+    def _clashes(self, rows: pa.Table, is_new: list[bool]) -> list[int]:
+        """Return the positions of records whose key another record has, which says otherwise."""
+        if not self._is_task:  # of a raw row with the key of another the first one counts
+            return []
+        contents, upload_id = self._job.state.contents, self._upload.id
+        said = rows["_content"].to_pylist()
+        contents.add_new([c if new else None for c, new in zip(said, is_new, strict=True)],
+                         upload_id=upload_id)  # fmt: skip
+        known = contents.known({c for c, new in zip(said, is_new, strict=True) if not new})
+        return [n for n, c in enumerate(said) if not is_new[n] and c not in known]
 
     # -- the end
 
@@ -328,7 +356,7 @@ class _Preparation:
         # Columns as they were fitted before: asking costs as much as reading ten rows does.
         is_known = len(state.own_columns) > 0 and self.own_columns.equals(state.own_columns)
         if not state.is_empty and not is_known:
-            spec = raw_spec(self._name, state.contract, self.own_columns)
+            spec = table_spec(self._name, state.contract, self.own_columns)
             state.stores.tables.require_fit(spec)
 
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:

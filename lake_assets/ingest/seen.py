@@ -79,8 +79,16 @@ class SeenKeys:
             self._connection.unregister("fresh")
         return is_new
 
+    def known(self, keys: set[str]) -> set[str | None]:
+        """Return those of ``keys`` that are there.
+
+        Raises:
+            StorageUnavailable, DamagedTable: as ``add_new``.
+        """
+        with disk_errors(self._warehouse):
+            return self._known(keys)
+
     def _known(self, keys: set[str]) -> set[str | None]:
-        """Return those of ``keys`` that are there."""
         if not keys:
             return set()
         self._asks += 1

@@ -16,13 +16,18 @@ import pyarrow.compute as pc
 
 from lake_assets.contracts.fit import Misfit
 from lake_assets.contracts.identity import keyed_record_ids, positional_record_ids
+from lake_assets.contracts.names import Destination, VariantName
 from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import SchemaMismatch
-from lake_assets.ingest.images import SeenBatch
+from lake_assets.ingest.images import SeenBatch, StoredFacts
 from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.row_json import arrow_row_json
-from lake_assets.storage.system_tables import INSTANT, RAW_COLUMNS
+from lake_assets.intake.uploads import Upload
+from lake_assets.storage.system_tables import INSTANT, columns_of
 from lake_assets.storage.tables import partition_field_name
+
+Contract = DatasetContract | TaskContract
 
 _MAX_PARTITION_BYTES = 1024
 """Parquet keeps no statistics of values over 4 KiB, and a partition's value is read from them."""
@@ -56,20 +61,26 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UsableRows:
-    """A batch without the rows whose image cannot be used."""
+class SortedBatch:
+    """A batch of rows, those apart that cannot go into their table."""
 
+    file: str
+    row_count: int
+    """All rows, rejected ones among them."""
     rows: Rows
     rejected: tuple[RejectedRow, ...]
-    images_in: int
-    """Rows that have an image."""
-    image_bytes_in: int
+    images_in: int = 0
+    """Rows that bring an image."""
+    image_bytes_in: int = 0
     """Size of those images, each time one is used."""
+    stored: Sequence[StoredFacts] = ()
+    """Images that this batch is the first to have."""
 
 
-def usable_rows(seen: SeenBatch) -> UsableRows:
-    """Return the rows of a batch whose image, if they have one, can be used."""
+def sorted_batch(seen: SeenBatch) -> SortedBatch:
+    """Return a batch with the rows apart whose image cannot be used."""
     batch = seen.batch
+    count = batch.rows.num_rows + len(batch.rejected)
     everything = Rows(
         file=batch.file,
         table=batch.rows,
@@ -78,19 +89,24 @@ def usable_rows(seen: SeenBatch) -> UsableRows:
         has_images=batch.images is not None,
     )
     if batch.images is None:
-        return UsableRows(rows=everything, rejected=(), images_in=0, image_bytes_in=0)
+        return SortedBatch(
+            file=batch.file, row_count=count, rows=everything, rejected=batch.rejected
+        )
     bad = [n for n, sha in enumerate(seen.shas) if sha in seen.unusable]
     gone = set(bad)
     good = [n for n in range(len(seen.shas)) if n not in gone]
     kept = pa.array(good, pa.int64())
-    return UsableRows(
+    return SortedBatch(
+        file=batch.file,
+        row_count=count,
         # Not `Table.take`, which forgets how many rows a table without columns has.
         rows=everything.take(batch.rows.filter(_mask(len(seen.shas), gone)), kept)
         if bad
         else everything,
-        rejected=tuple(_unusable_image(seen, n) for n in bad),
+        rejected=(*batch.rejected, *(_unusable_image(seen, n) for n in bad)),
         images_in=sum(seen.shas[n] is not None for n in good),
         image_bytes_in=sum(seen.byte_counts[n] for n in good),
+        stored=seen.stored,
     )
 
 
@@ -127,7 +143,7 @@ def misfit_row(rows: Rows, misfit: Misfit) -> RejectedRow:
     )
 
 
-def check_unique_columns(table: Any, contract: DatasetContract) -> None:
+def check_unique_columns(table: Any, contract: Contract) -> None:
     """Raise unless ``table``, as delivered, has each column that makes a row unique.
 
     Rows without them would all be the same row.
@@ -136,29 +152,30 @@ def check_unique_columns(table: Any, contract: DatasetContract) -> None:
         SchemaMismatch.
     """
     delivered = {name.lower() for name in table.column_names}
-    missing = [name for name in contract.unique_by if name.lower() not in delivered]
+    missing = [name for name in contract.key if name.lower() not in delivered]
     if missing and table.num_rows:
         raise SchemaMismatch(
-            f"the contract says unique_by: {', '.join(contract.unique_by)}; the delivery lacks "
+            f"the contract says unique_by: {', '.join(contract.key)}; the delivery lacks "
             f"{', '.join(missing)}. Add the column, or correct the contract",
             columns=missing,
         )
 
 
-def unique_key(rows: Rows, contract: DatasetContract) -> Any | None:
+def unique_key(rows: Rows, contract: Contract) -> Any | None:
     """Return the columns that make a row unique, or None where two equal rows are two rows."""
-    if not contract.unique_by:
-        return rows.table if rows.has_images else None
-    wanted = {name.lower() for name in contract.unique_by}
+    if not contract.key:
+        brings_images = rows.has_images and isinstance(contract, DatasetContract)
+        return rows.table if brings_images else None
+    wanted = {name.lower() for name in contract.key}
     return rows.table.select([name for name in rows.table.column_names if name.lower() in wanted])
 
 
-def split_keyless(rows: Rows, contract: DatasetContract) -> tuple[Rows, tuple[RejectedRow, ...]]:
+def split_keyless(rows: Rows, contract: Contract) -> tuple[Rows, tuple[RejectedRow, ...]]:
     """Return the rows that have a key, and the rejections of those that have none of it.
 
     All rows without a key would have one and the same, and be duplicates of the first.
     """
-    key = unique_key(rows, contract) if contract.unique_by else None
+    key = unique_key(rows, contract) if contract.key else None
     if key is None or not key.num_rows:
         return rows, ()
     keyless = functools.reduce(pc.and_, (column.is_null() for column in key.columns))
@@ -170,38 +187,81 @@ def split_keyless(rows: Rows, contract: DatasetContract) -> tuple[Rows, tuple[Re
     return rows.take(rows.table.take(kept), kept), rejected
 
 
-def _keyless_row(rows: Rows, position: int, contract: DatasetContract) -> RejectedRow:
+def _keyless_row(rows: Rows, position: int, contract: Contract) -> RejectedRow:
     return RejectedRow(
         file=rows.file,
         row=rows.row_numbers[position].as_py(),
         rule="unique_key_is_present",
-        path=", ".join(contract.unique_by),
+        path=", ".join(contract.key),
         expected="a value in at least one column of the key",
         actual="null",
         row_json=arrow_row_json(rows.table, position),
     )
 
 
-def record_ids(rows: Rows, contract: DatasetContract, *, upload_id: str, file_number: int) -> Any:
-    """Return ``_record_id`` of each row, as ``pyarrow.StringArray``."""
+def record_ids(
+    rows: Rows, contract: Contract, *, name: Destination, upload_id: str, number: int
+) -> Any:
+    """Return ``_record_id`` of each row, as ``pyarrow.StringArray``.
+
+    Args:
+        number: Of the rows' file in its upload.
+    """
     key = unique_key(rows, contract)
     if key is None:
-        return positional_record_ids(upload_id, file_number, rows.row_numbers)
-    images = None if contract.unique_by else rows.shas
-    return pa.array(keyed_record_ids(key, images=images), pa.string())
+        return positional_record_ids(upload_id, number, rows.row_numbers)
+    images = None if contract.key else rows.shas
+    # Variants share a table, and the same key in two of them is two records.
+    variant = str(name) if isinstance(name, VariantName) else None
+    return pa.array(keyed_record_ids(key, images=images, variant=variant), pa.string())
 
 
-def raw_rows(rows: Rows, ids: Any, *, upload_id: str, now: datetime) -> Any:
-    """Return the rows as they go into the dataset's table, the lake's columns first."""
+def lake_rows(rows: Rows, ids: Any, contract: Contract, upload: Upload, *, now: datetime) -> Any:
+    """Return the rows as they go into their table, the lake's columns first."""
     count = len(rows.shas)  # a table without columns does not know how many rows it has
+    name = upload.name
     lake_columns = [
         ids,
-        pa.repeat(pa.scalar(upload_id), count),
+        pa.repeat(pa.scalar(upload.id), count),
         pa.repeat(pa.scalar(now, INSTANT), count),
         pa.array(rows.shas, pa.string()) if rows.has_images else pa.nulls(count, pa.string()),
     ]
-    schema = pa.schema([*RAW_COLUMNS, *rows.table.schema])
+    if isinstance(name, VariantName):
+        values = (name.provider, name.dataset, name.variant)
+        lake_columns += [pa.repeat(pa.scalar(value), count) for value in values]
+        lake_columns.append(_contents(rows, contract))
+    schema = pa.schema([*columns_of(name), *rows.table.schema])
     return pa.table([*lake_columns, *rows.table.columns], schema=schema)
+
+
+def _contents(rows: Rows, contract: Contract) -> Any:
+    """Return a hash of what each record says; null where two equal records are two anyway."""
+    if unique_key(rows, contract) is None:
+        return pa.nulls(len(rows.shas), pa.string())
+    return pa.array(keyed_record_ids(rows.table, images=rows.shas), pa.string())
+
+
+def clashing_rows(
+    rows: Rows, contract: Contract, positions: Sequence[int]
+) -> tuple[RejectedRow, ...]:
+    """Return the rejections of records that say otherwise than the one that has their key."""
+    return tuple(
+        RejectedRow(
+            file=rows.file,
+            row=rows.row_numbers[position].as_py(),
+            rule="keys_are_unique",
+            path=", ".join(contract.key),
+            expected="one record for each key",
+            actual=f"another record for {_key_text(rows, contract, position)}",
+            row_json=arrow_row_json(rows.table, position),
+        )
+        for position in positions
+    )
+
+
+def _key_text(rows: Rows, contract: Contract, position: int) -> str:
+    key = unique_key(rows, contract)
+    return arrow_row_json(key, position) if key is not None else ""
 
 
 def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...]) -> None:

@@ -12,13 +12,15 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.images import Unusable
 from lake_assets.ingest.model import DataFile
 from lake_assets.ingest.seen import SeenKeys
 from lake_assets.query.duckdb import LakeSql
-from lake_assets.storage.system_tables import IMAGES, RAW_COLUMNS, UPLOADS
+from lake_assets.storage.system_tables import IMAGES, UPLOADS, columns_of
 from lake_assets.stores import Stores
 
 
@@ -26,13 +28,13 @@ from lake_assets.stores import Stores
 class DatasetState:
     """Grows while uploads are prepared. Build it with ``open_state``."""
 
-    name: DatasetName
-    contract: DatasetContract
+    name: Destination
+    contract: DatasetContract | TaskContract
     own_columns: Any
-    """``pyarrow.Schema`` of the dataset's own columns so far."""
+    """``pyarrow.Schema`` of its own columns so far, those that a task promises among them."""
     partition_by: tuple[tuple[str, str], ...]
     images: SeenKeys
-    """SHA-256 of its images."""
+    """SHA-256 of its images; of a variant: none."""
     unusable: dict[str, Unusable] = field(default_factory=dict)
     """Images of the upload at hand that cannot be used, by SHA-256.
 
@@ -42,6 +44,7 @@ class DatasetState:
     is_empty: bool
     """Whether to begin without rows (a rebuild)."""
     _records: SeenKeys | None = field(default=None, repr=False)
+    _contents: SeenKeys | None = field(default=None, repr=False)
     _data_files: dict[str, int] | None = field(default=None, repr=False)
     _new_data_files: dict[str, int] = field(default_factory=dict, repr=False)
     """What was brought before they were read."""
@@ -62,14 +65,26 @@ class DatasetState:
     def records(self) -> SeenKeys:
         """Record ids in its table; read only once a row rule needs them."""
         if self._records is None:
-            files = () if self.is_empty else _files(self.stores, self.name.table)
-            self._records = SeenKeys(
-                files,
-                column="_record_id",
-                scratch=self.stores.layout.scratch,
-                warehouse=self.stores.tables.warehouse,
-            )
+            self._records = self._seen("_record_id")
         return self._records
+
+    @property
+    def contents(self) -> SeenKeys:
+        """Hashes of what its records say, if they have a key; read only once one is asked for."""
+        if self._contents is None:
+            self._contents = self._seen("_content")
+        return self._contents
+
+    def _seen(self, column: str) -> SeenKeys:
+        name, stores = self.name, self.stores
+        files = () if self.is_empty else _files(stores, name.table, name.table_rows)
+        return SeenKeys(
+            files,
+            column=column,
+            where=_condition(name.table_rows),
+            scratch=stores.layout.scratch,
+            warehouse=stores.tables.warehouse,
+        )
 
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
         """Take in what an upload that is prepared brought."""
@@ -83,8 +98,9 @@ class DatasetState:
         """Take back what an upload that failed brought."""
         self.images.forget(upload_id)
         self.unusable = {}
-        if self._records is not None:
-            self._records.forget(upload_id)
+        for seen in (self._records, self._contents):
+            if seen is not None:
+                seen.forget(upload_id)
 
     def __enter__(self) -> Self:
         return self
@@ -95,13 +111,17 @@ class DatasetState:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.images.close()
-        if self._records is not None:
-            self._records.close()
+        for seen in (self.images, self._records, self._contents):
+            if seen is not None:
+                seen.close()
 
 
 def open_state(
-    stores: Stores, name: DatasetName, contract: DatasetContract, *, is_empty: bool
+    stores: Stores,
+    name: Destination,
+    contract: DatasetContract | TaskContract,
+    *,
+    is_empty: bool,
 ) -> DatasetState:
     """Return what ``name`` holds.
 
@@ -110,17 +130,18 @@ def open_state(
     """
     where = {"provider": name.provider, "dataset": name.dataset}
     table_spec = stores.tables.partition_by(name.table)
-    image_files = () if is_empty else _files(stores, IMAGES.name, where)
+    has_images = isinstance(name, DatasetName) and not is_empty
+    image_files = _files(stores, IMAGES.name, where) if has_images else ()
     return DatasetState(
         name=name,
         contract=contract,
         # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
-        own_columns=_own_columns(stores.tables.schema(name.table)),
+        own_columns=_own_columns(name, contract, stores.tables.schema(name.table)),
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
             image_files,
             column="sha256",
-            where=f"provider = '{name.provider}' AND dataset = '{name.dataset}'",
+            where=_condition(where),
             scratch=stores.layout.scratch,
             warehouse=stores.tables.warehouse,
         ),
@@ -129,10 +150,19 @@ def open_state(
     )
 
 
-def _own_columns(schema: Any | None) -> Any:
-    if schema is None:
-        return pa.schema([])
-    return pa.schema([field for field in schema if field.name not in RAW_COLUMNS.names])
+def _own_columns(
+    name: Destination, contract: DatasetContract | TaskContract, schema: Any | None
+) -> Any:
+    lake_columns = columns_of(name).names
+    own = pa.schema([field for field in schema or () if field.name not in lake_columns])
+    if isinstance(contract, TaskContract):
+        return grow_schema(own, contract.promised_columns())
+    return own
+
+
+def _condition(where: dict[str, str]) -> str:
+    """Return the SQL condition that columns have these values, which are names."""
+    return " AND ".join(f"{column} = '{value}'" for column, value in where.items()) or "true"
 
 
 def _files(stores: Stores, table: str, where: dict[str, str] | None = None) -> tuple[str, ...]:
@@ -141,16 +171,16 @@ def _files(stores: Stores, table: str, where: dict[str, str] | None = None) -> t
     return stores.tables.data_files(table, where=where)
 
 
-def _delivered_files(stores: Stores, name: DatasetName) -> dict[str, int]:
+def _delivered_files(stores: Stores, name: Destination) -> dict[str, int]:
     if not stores.tables.exists(UPLOADS.name):
         return {}
     # Through DuckDB: PyIceberg's own scan of fifty ledger files takes five times as long.
     found = LakeSql(stores.tables, scratch=stores.layout.scratch).rows(
         UPLOADS.name,
-        """SELECT file.sha256, file.rows FROM (
-                SELECT unnest(data_files) AS file FROM {table}
-                WHERE provider = $1 AND dataset = $2)""",
-        (name.provider, name.dataset),
+        f"""SELECT file.sha256, file.rows FROM (
+                SELECT unnest(data_files) AS file FROM {{table}}
+                WHERE {_condition(name.own_rows)})""",
+        (),
         prune={"provider": name.provider, "dataset": name.dataset},
     )
     return dict(found)

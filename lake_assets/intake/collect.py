@@ -64,6 +64,7 @@ def collect(
     progress: Progress | None = None,
     limits: ArchiveLimits | None = None,
     follow_references: bool = True,
+    are_annotations: bool = False,
     shards: OwnShards | None = None,
 ) -> Collected:
     """Copy a delivery into a folder of an upload and return what is in it.
@@ -77,6 +78,8 @@ def collect(
         follow_references: Whether images that rows name outside the delivery are copied too.
             False for deliveries from other people: they could name any file of this machine.
             Archives never are followed.
+        are_annotations: Whether it holds annotations, which come in files of more kinds and name
+            images that the lake has.
         shards: Images that the dataset has; those that come again are linked, not copied.
 
     Raises:
@@ -86,9 +89,11 @@ def collect(
         StorageUnavailable: The disk is full, or a file changed while it was read.
     """
     staged = StagedFolder(files_folder, progress or _no_progress, shards)
-    origin = _take(source, staged, limits or ArchiveLimits())
-    _check_usable(staged, origin)
-    resolved = _with_references(staged, options, origin, follow_references=follow_references)
+    origin = _take(source, staged, limits or ArchiveLimits(), are_annotations=are_annotations)
+    _check_usable(staged, origin, are_annotations=are_annotations)
+    resolved = options
+    if not are_annotations:
+        resolved = _with_references(staged, options, origin, follow_references=follow_references)
     staged.sync()
     return Collected(
         files=tuple(staged.files),
@@ -108,7 +113,9 @@ class _Origin:
     is_folder: bool = False
 
 
-def _take(source: Any, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
+def _take(
+    source: Any, staged: StagedFolder, limits: ArchiveLimits, *, are_annotations: bool
+) -> _Origin:
     table = as_table(source)
     if table is not None:
         return _take_table(table, f"{type(source).__name__} of {table.num_rows:,} rows", staged)
@@ -121,7 +128,9 @@ def _take(source: Any, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
     with source_errors(path):  # a folder on the way there may be closed to this user
         if not path.exists():
             raise InvalidRequest(f"There is no such file or folder: {path}.", path=str(path))
-    return _take_folder(path, staged) if path.is_dir() else _take_file(path, staged, limits)
+    if path.is_dir():
+        return _take_folder(path, staged)
+    return _take_file(path, staged, limits, takes_any=are_annotations)
 
 
 def _take_table(table: pa.Table, described: str, staged: StagedFolder) -> _Origin:
@@ -129,7 +138,9 @@ def _take_table(table: pa.Table, described: str, staged: StagedFolder) -> _Origi
     return _Origin(described=described, folder=Path.cwd())
 
 
-def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Origin:
+def _take_file(
+    path: Path, staged: StagedFolder, limits: ArchiveLimits, *, takes_any: bool
+) -> _Origin:
     if not path.is_file():
         raise UnsupportedFormat(f"{path} is neither a file nor a folder.", path=str(path))
     with source_errors(path):
@@ -140,7 +151,7 @@ def _take_file(path: Path, staged: StagedFolder, limits: ArchiveLimits) -> _Orig
         raise InvalidRequest(f"Rename {path.name!r}: its name {reason}.", path=str(path))
     # Before it is copied: it may be a disk image of a terabyte.
     role = role_of(path)
-    if role == "other":
+    if role == "other" and not takes_any:
         raise UnsupportedFormat(f"{path} is not understood. {UNDERSTOOD}", path=str(path))
     with ThreadPoolExecutor(1) as importer:
         if role == "data" and _REFERENCES not in sys.modules:
@@ -167,8 +178,9 @@ def _take_folder(path: Path, staged: StagedFolder) -> _Origin:
     return _Origin(described=str(path), folder=path, is_folder=True)
 
 
-def _check_usable(staged: StagedFolder, origin: _Origin) -> None:
-    if any(file.role != "other" for file in staged.files):
+def _check_usable(staged: StagedFolder, origin: _Origin, *, are_annotations: bool) -> None:
+    useless = "image" if are_annotations else "other"
+    if any(file.role != useless for file in staged.files):
         return
     if not staged.files and not staged.refused:
         litter = f" but litter ({', '.join(staged.ignored[:5])})" if staged.ignored else ""

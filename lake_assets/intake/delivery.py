@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName, check_name
+from lake_assets.contracts.names import DatasetName, Destination, VariantName, check_name
 from lake_assets.contracts.registry import (
     DatasetContract,
     Registry,
     load_registry,
     update_registry,
 )
+from lake_assets.contracts.tasks import require_metadata
 from lake_assets.intake.archives import ArchiveLimits
 from lake_assets.intake.collect import Collected, collect
 from lake_assets.intake.manifest import Manifest
@@ -35,11 +36,13 @@ class Delivery:
 
     source: Path | Any
     """A file, folder or archive, a ``pandas.DataFrame`` or a ``pyarrow.Table``."""
-    name: DatasetName
+    name: Destination
     description: str = ""
     """Of the dataset; kept in the registry when it has none."""
     variant: str = ""
     tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """What is said of annotations."""
     create_provider: bool = False
     options: ReadOptions = ReadOptions()
 
@@ -60,28 +63,54 @@ def stage_delivery(
             another name of its shard: it takes no room.
 
     Raises:
-        UnknownProvider, InvalidName, InvalidRequest, UnsupportedFormat, UnreadableSource,
-        StorageUnavailable: and then nothing is left in staging, nor new in the registry.
+        UnknownProvider, UnknownDataset, UnknownTask, InvalidMetadata, InvalidName, InvalidRequest,
+        UnsupportedFormat, UnreadableSource, StorageUnavailable: and then nothing is left in
+        staging, nor new in the registry.
     """
     registry = load_registry(registry_file)
     if not delivery.create_provider:
         registry.require_provider(delivery.name.provider)
     for tag in delivery.tags:
         check_name(tag, kind="tag")
-    contract = registry.datasets.get(str(delivery.name), DatasetContract())
-    column = delivery.options.image_column or contract.image_column
-    options = replace(delivery.options, image_column=column)
+    how = _how_to_collect(delivery, registry, assets)
     upload_id, files_folder = staging.open_incoming()
     try:
         collected = collect(
-            delivery.source, files_folder, options, progress=on_files, limits=limits,
-            shards=_own_shards(delivery.name, contract, assets),
+            delivery.source, files_folder, how.options, progress=on_files, limits=limits,
+            are_annotations=how.are_annotations, shards=how.shards,
         )  # fmt: skip
-        _register(delivery, registry_file)
+        if isinstance(delivery.name, DatasetName):
+            _register(delivery, delivery.name, registry_file)
         return staging.publish(_manifest(upload_id, delivery, collected), collected.files)
     except BaseException:
         staging.discard_incoming(upload_id)
         raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    options: ReadOptions
+    are_annotations: bool = False
+    shards: OwnShards | None = None
+
+
+def _how_to_collect(delivery: Delivery, registry: Registry, assets: ShardStore | None) -> _How:
+    """Return how to collect a delivery.
+
+    Raises:
+        UnknownDataset, UnknownTask, InvalidMetadata: of annotations.
+    """
+    name = delivery.name
+    if isinstance(name, VariantName):
+        registry.contract(name.of)
+        require_metadata(name.task, registry.task(name.task), delivery.meta)
+        return _How(options=delivery.options, are_annotations=True)
+    contract = registry.datasets.get(str(name), DatasetContract())
+    column = delivery.options.image_column or contract.image_column
+    return _How(
+        options=replace(delivery.options, image_column=column),
+        shards=_own_shards(name, contract, assets),
+    )
 
 
 def _own_shards(
@@ -93,11 +122,10 @@ def _own_shards(
     return OwnShards(name=name, store=assets)
 
 
-def _register(delivery: Delivery, registry_file: Path) -> None:
+def _register(delivery: Delivery, name: DatasetName, registry_file: Path) -> None:
     """Put provider and dataset into the registry if they are not in it as they should be."""
 
     def change(registry: Registry) -> Registry:
-        name = delivery.name
         if delivery.create_provider and name.provider not in registry.providers:
             registry = registry.with_provider(name.provider)
         present = registry.datasets.get(str(name))
@@ -126,6 +154,7 @@ def _manifest(upload_id: str, delivery: Delivery, collected: Collected) -> Manif
         description=delivery.description,
         variant=delivery.variant,
         tags=delivery.tags,
+        meta=delivery.meta,
         options=collected.options,
         refused=collected.refused,
         ignored=collected.ignored,

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import RAW, DatasetName, Destination, VariantName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
 from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
 from lake_assets.storage.damage import says_damage
@@ -35,7 +35,7 @@ class Manifest:
 
     upload_id: str
     """A ULID; sorts by time of upload."""
-    name: DatasetName
+    name: Destination
     created_at: datetime
     """Aware, UTC."""
     created_by: str
@@ -46,7 +46,10 @@ class Manifest:
     byte_count: int
     description: str = ""
     variant: str = ""
+    """Of a raw delivery: its kind, as the uploader named it. Of annotations: that of ``name``."""
     tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """What was said of a delivery of annotations: language, source…"""
     options: ReadOptions = ReadOptions()
     refused: tuple[RefusedFile, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -63,6 +66,7 @@ class Manifest:
             "created_at": self.created_at.isoformat(),
             "provider": self.name.provider,
             "dataset": self.name.dataset,
+            "task": self.name.task,
         }
         del plain["name"]
         return sealed_json({"version": VERSION, **plain})
@@ -108,12 +112,12 @@ def is_of_later_version(path: Path) -> bool:
 
 
 def _from_plain(plain: dict[str, Any]) -> Manifest:
-    known = {field.name for field in fields(Manifest)} - {"name"}
+    known = {item.name for item in fields(Manifest)} - {"name"}
     values = {key: value for key, value in plain.items() if key in known}
     return Manifest(
         **{
             **values,
-            "name": DatasetName(plain["provider"], plain["dataset"]),
+            "name": _destination(plain),
             "created_at": datetime.fromisoformat(plain["created_at"]),
             "tags": tuple(plain["tags"]),
             "options": ReadOptions(**plain["options"]),
@@ -121,6 +125,11 @@ def _from_plain(plain: dict[str, Any]) -> Manifest:
             "ignored": tuple(plain["ignored"]),
         }
     )
+
+
+def _destination(plain: dict[str, Any]) -> Destination:
+    dataset, task = DatasetName(plain["provider"], plain["dataset"]), plain.get("task", RAW)
+    return dataset if task == RAW else VariantName(dataset, task, plain["variant"])
 
 
 def format_files(files: Iterable[StagedFile]) -> str:

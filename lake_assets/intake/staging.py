@@ -23,7 +23,7 @@ from typing import Any
 
 from ulid import ULID
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.errors import InvalidManifest, InvalidRequest, StorageUnavailable, UnknownUpload
 from lake_assets.intake.manifest import (
     FILES_FOLDER,
@@ -127,7 +127,7 @@ class Staging:
 
     # -- looking
 
-    def uploads(self, *states: State, name: DatasetName | None = None) -> Iterator[Upload]:
+    def uploads(self, *states: State, name: Destination | None = None) -> Iterator[Upload]:
         """Yield the uploads in ``states`` (all, if none is given), oldest first in each state.
 
         One whose manifest is damaged is left out, with a word in the log: it must not keep the

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 from lake_assets.intake.manifest import FILES_FOLDER, LIST_FILE, Manifest, parse_files
 from lake_assets.intake.model import StagedFile
 from lake_assets.storage.sealed_json import SealState, read_sealed, seal_state
@@ -57,7 +57,7 @@ class Upload:
         return self.manifest.upload_id
 
     @property
-    def name(self) -> DatasetName:
+    def name(self) -> Destination:
         """The dataset that it belongs to."""
         return self.manifest.name
 

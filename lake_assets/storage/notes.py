@@ -1,4 +1,4 @@
-"""Notes about datasets: one empty file each, which outlives the process that made it.
+"""Notes about datasets and variants: one empty file each, which outlives the process that made it.
 
 A note is put down before something begins and taken away when it is done; one that is found tells
 of work that somebody left. It says nothing but its name, so it needs no draft that a process which
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination, in_order, parse_destination
 from lake_assets.storage.files import fsync_folder, storage_errors
 
 _SUFFIX = ".note"
@@ -26,7 +26,7 @@ class Notes:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, name: DatasetName) -> None:
+    def put(self, name: Destination) -> None:
         """Make a note about ``name``, if there is none; it has reached the disk.
 
         Raises:
@@ -36,18 +36,18 @@ class Notes:
             self._path(name).touch()
         fsync_folder(self._folder)
 
-    def has(self, name: DatasetName) -> bool:
+    def has(self, name: Destination) -> bool:
         """Return whether there is a note about ``name``."""
         return self._path(name).exists()
 
-    def changed_at_ns(self, name: DatasetName) -> int | None:
+    def changed_at_ns(self, name: Destination) -> int | None:
         """Return when the note about ``name`` was last put, in ns; None: there is none."""
         try:
             return self._path(name).stat().st_mtime_ns
         except FileNotFoundError:
             return None
 
-    def remove(self, name: DatasetName) -> None:
+    def remove(self, name: Destination) -> None:
         """Take the note about ``name`` away, if there is one.
 
         Raises:
@@ -56,7 +56,7 @@ class Notes:
         with storage_errors(self._path(name)):
             self._path(name).unlink(missing_ok=True)
 
-    def remove_if_seen(self, name: DatasetName, changed_at_ns: int | None) -> None:
+    def remove_if_seen(self, name: Destination, changed_at_ns: int | None) -> None:
         """Take the note away unless it was put again since it was seen; None: it was not there.
 
         Raises:
@@ -65,15 +65,15 @@ class Notes:
         if changed_at_ns is not None and self.changed_at_ns(name) == changed_at_ns:
             self.remove(name)
 
-    def names(self) -> tuple[DatasetName, ...]:
-        """Return the datasets that there are notes about, sorted.
+    def names(self) -> tuple[Destination, ...]:
+        """Return what there are notes about, in order.
 
         Raises:
             StorageUnavailable.
         """
         with storage_errors(self._folder):
             found = [path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")]
-        return tuple(sorted(map(DatasetName.parse, found)))
+        return in_order(parse_destination(text.replace(".", "/")) for text in found)
 
-    def _path(self, name: DatasetName) -> Path:
-        return self._folder / f"{name.provider}.{name.dataset}{_SUFFIX}"
+    def _path(self, name: Destination) -> Path:
+        return self._folder / f"{str(name).replace('/', '.')}{_SUFFIX}"

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.storage.tables import TableSpec
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -70,6 +71,8 @@ QUARANTINE = TableSpec(
             _column("quarantine_id", pa.string(), "Names this row."),
             _column("provider", pa.string(), "Who delivered it."),
             _column("dataset", pa.string(), "Dataset that it was meant for."),
+            _column("task", pa.string(), "Task that it was meant for, or raw."),
+            _column("variant", pa.string(), "Variant of the task; of raw: the kind of delivery."),
             _column("_upload_id", pa.string(), "Upload that brought it."),
             _column("file", pa.string(), "File in the upload."),
             _column("row", pa.int64(), "Row in the file, from 0; null: the file as a whole."),
@@ -94,9 +97,11 @@ UPLOADS = TableSpec(
             _column("upload_id", pa.string(), "The upload's id, which is the job id."),
             _column("provider", pa.string(), "Who delivered it."),
             _column("dataset", pa.string(), "Dataset that it belongs to."),
-            _column("variant", pa.string(), "Kind of delivery, as its uploader named it."),
+            _column("task", pa.string(), "Task that it annotates, or raw."),
+            _column("variant", pa.string(), "Variant of the task; of raw: the kind of delivery."),
             _column("description", pa.string(), "What its uploader said of it."),
             _column("tags", pa.list_(pa.string()), "Tags."),
+            _column("meta", pa.map_(pa.string(), pa.string()), "What was said of annotations."),
             _column("source", pa.string(), "What was delivered: a path, a DataFrame…"),
             _column("created_by", pa.string(), "user@host of the uploader."),
             _column("created_at", INSTANT, "When it was uploaded."),
@@ -123,7 +128,7 @@ UPLOADS = TableSpec(
 
 PARTITIONS = TableSpec(
     name="lake.partitions",
-    description="One row per provider and dataset that exists: the catalog.",
+    description="One row per provider, dataset, task and variant that exists: the catalog.",
     schema=pa.schema(
         [
             _column("provider", pa.string(), "Who delivers it."),
@@ -147,8 +152,27 @@ PARTITIONS = TableSpec(
 )
 
 
-def raw_spec(name: DatasetName, contract: DatasetContract, own_columns: Any) -> TableSpec:
-    """Return the table of a dataset, with its own columns after the lake's.
+TASK_COLUMNS = pa.schema(
+    [
+        *RAW_COLUMNS,
+        _column("provider", pa.string(), "Who delivers the dataset."),
+        _column("dataset", pa.string(), "Dataset that it annotates."),
+        _column("variant", pa.string(), "Version of the annotation."),
+        _column("_content", pa.string(), "Hash of what it says; null where no key names it."),
+    ]
+)
+"""The columns that every task's table begins with."""
+
+
+def columns_of(name: Destination) -> Any:
+    """Return the columns that the lake itself fills in, as a ``pyarrow.Schema``."""
+    return RAW_COLUMNS if isinstance(name, DatasetName) else TASK_COLUMNS
+
+
+def table_spec(
+    name: Destination, contract: DatasetContract | TaskContract, own_columns: Any
+) -> TableSpec:
+    """Return the table of a dataset or task, with its own columns after the lake's.
 
     Args:
         own_columns: ``pyarrow.Schema``.
@@ -157,5 +181,5 @@ def raw_spec(name: DatasetName, contract: DatasetContract, own_columns: Any) -> 
         name=name.table,
         description=contract.description,
         partition_by=contract.partition_fields(),
-        schema=pa.schema([*RAW_COLUMNS, *own_columns]),
+        schema=pa.schema([*columns_of(name), *own_columns]),
     )

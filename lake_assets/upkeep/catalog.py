@@ -1,4 +1,4 @@
-"""The catalog, ``lake.partitions``: what the lake holds, one row per provider and dataset.
+"""The catalog, ``lake.partitions``: what the lake holds, one row per dataset and variant.
 
 A row is made from the tables themselves, so it can always be made again.
 """
@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
-from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.names import TASKS, Destination, VariantName
+from lake_assets.contracts.registry import DatasetContract, Registry
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
@@ -23,24 +24,48 @@ from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
 
 
-def catalog_rows(stores: Stores, names: Sequence[DatasetName]) -> Any:
+def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     """Return the rows of ``lake.partitions`` for these datasets, as a ``pyarrow.Table``."""
     registry, known = stores.registry(), frozenset(stores.tables.names())
     ask = _Ask(stores, names)
-    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT")
-    quarantined = ask(QUARANTINE.name, "count(*)")
-    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)")
+    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", _DATASET)
+    images |= ask.annotated()
+    quarantined = ask(QUARANTINE.name, "count(*)", _DESTINATION)
+    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", _DESTINATION)
     rows = []
     for name in names:
         facts = stores.tables.facts(name.table) if name.table in known else None
-        row = _row(name, registry.contract(name), facts)
-        row["images"], row["image_bytes"] = images.get(name, (0, 0))
-        (row["quarantined"],) = quarantined.get(name, (0,))
+        row = _row(name, _contract(registry, name), facts)
+        if isinstance(name, VariantName) and facts is not None:  # its table has other rows too
+            row["rows"] = ask.rows_of(name)
+            row["table_bytes"] = _own_bytes(stores, name)
+        row["images"], row["image_bytes"] = images.get(str(name), (0, 0))
+        (row["quarantined"],) = quarantined.get(str(name), (0,))
         row["uploads"], row["last_upload_id"], row["last_ingested_at"] = uploads.get(
-            name, (0, None, None)
+            str(name), (0, None, None)
         )
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=PARTITIONS.schema)
+
+
+_DATASET = "provider || '/' || dataset"
+_DESTINATION = (
+    f"{_DATASET} || CASE WHEN task = 'raw' THEN '' ELSE '/' || task || '/' || variant END"
+)
+
+
+def _contract(registry: Registry, name: Destination) -> DatasetContract | TaskContract:
+    """Return what ``name`` promises; of a task that was deleted, nothing."""
+    if isinstance(name, VariantName):
+        return registry.tasks.get(name.task, TaskContract())
+    return registry.contract(name)
+
+
+def _own_bytes(stores: Stores, name: VariantName) -> int:
+    """Return the size of the files with its rows; each has rows of one variant."""
+    plan = stores.tables.plan(name.table)
+    paths = plan.paths(name.table_rows) if plan is not None else ()
+    return sum(Path(path).stat().st_size for path in paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +77,7 @@ class Refreshed:
     commit: Commit
 
 
-def refresh_catalog(stores: Stores, names: Sequence[DatasetName]) -> Refreshed | None:
+def refresh_catalog(stores: Stores, names: Sequence[Destination]) -> Refreshed | None:
     """Replace the rows of these datasets in ``lake.partitions``; None: there are no datasets.
 
     Needs no lease: the rows are made anew whenever another process changed the table since it was
@@ -63,7 +88,7 @@ def refresh_catalog(stores: Stores, names: Sequence[DatasetName]) -> Refreshed |
         return None
     seen = {name: stores.stale.changed_at_ns(name) for name in names}
     draft = _Draft(stores, names)
-    where = [{"provider": name.provider, "dataset": name.dataset} for name in names]
+    where = [_catalog_row(name) for name in names]
     done = stores.tables.replace(PARTITIONS, draft.make, where=where)
     seal_catalog(stores.layout.catalog_file)
     for name in names:
@@ -71,10 +96,15 @@ def refresh_catalog(stores: Stores, names: Sequence[DatasetName]) -> Refreshed |
     return Refreshed(rows=draft.rows, commit=done)
 
 
+def _catalog_row(name: Destination) -> dict[str, str]:
+    variant = name.variant if isinstance(name, VariantName) else ""
+    return {**name.own_rows, "variant": variant}
+
+
 class _Draft:
     """Rows of the catalog in a file, as of the last time that they were made."""
 
-    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+    def __init__(self, stores: Stores, names: Sequence[Destination]) -> None:
         self._stores = stores
         self._names = names
         self._parts: tuple[Part, ...] = ()
@@ -93,12 +123,11 @@ class _Draft:
         return (Delivery(keys=(key,), parts=self._parts),)
 
 
-def _row(name: DatasetName, contract: DatasetContract, facts: TableFacts | None) -> dict[str, Any]:
+def _row(
+    name: Destination, contract: DatasetContract | TaskContract, facts: TableFacts | None
+) -> dict[str, Any]:
     return {
-        "provider": name.provider,
-        "dataset": name.dataset,
-        "task": "raw",
-        "variant": "",
+        **_catalog_row(name),
         "table_name": name.table,
         "description": contract.description,
         "owner": contract.owner,
@@ -111,24 +140,41 @@ def _row(name: DatasetName, contract: DatasetContract, facts: TableFacts | None)
 class _Ask:
     """Asks the tables that datasets share about some of them, all in one query."""
 
-    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+    def __init__(self, stores: Stores, names: Sequence[Destination]) -> None:
         scratch = stores.layout.scratch
         self._tables = stores.tables
         self._sql = LakeSql(stores.tables, scratch=scratch, connection=connect(scratch=scratch))
+        self._names = names
         self._keys = [str(name) for name in names]
+        self._rows: dict[str, tuple[Any, ...]] = {}
         one = names[0] if len(names) == 1 else None
         self._prune = {"provider": one.provider, "dataset": one.dataset} if one else {}
 
-    def __call__(self, table: str, what: str) -> dict[DatasetName, tuple[Any, ...]]:
-        """Return ``what`` of each dataset that has rows in ``table``."""
+    def __call__(self, table: str, what: str, key: str) -> dict[str, tuple[Any, ...]]:
+        """Return ``what`` of each destination that has rows in ``table``, by its text.
+
+        Args:
+            key: SQL for that text.
+        """
         if not self._tables.exists(table):
             return {}
         with disk_errors(self._tables.warehouse):
             found = self._sql.rows(
                 table,
-                f"""SELECT provider, dataset, {what} FROM {{table}}
-                    WHERE provider || '/' || dataset IN (SELECT unnest($1)) GROUP BY ALL""",
+                f"""SELECT {key} AS key, {what} FROM {{table}}
+                    WHERE key IN (SELECT unnest($1)) GROUP BY ALL""",
                 (self._keys,),
                 prune=self._prune,
             )
-        return {DatasetName(provider, dataset): tuple(rest) for provider, dataset, *rest in found}
+        return {key: tuple(rest) for key, *rest in found}
+
+    def annotated(self) -> dict[str, tuple[int, int]]:
+        """Return how many images the records of each variant are about; they store none."""
+        for task in sorted({name.task for name in self._names if isinstance(name, VariantName)}):
+            key = f"{_DATASET} || '/{task}/' || variant"
+            self._rows |= self(f"{TASKS}.{task}", "count(*), count(DISTINCT _image)", key)
+        return {key: (images, 0) for key, (_, images) in self._rows.items()}
+
+    def rows_of(self, name: VariantName) -> int:
+        """Return how many records a variant has, once ``annotated`` has asked."""
+        return int(self._rows.get(str(name), (0,))[0])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination
 
 _BACK_OFF_S = 20.0
 _LONGEST_BACK_OFF_S = 600.0
@@ -17,7 +17,7 @@ _LONGEST_BACK_OFF_S = 600.0
 class Waiting:
     """An upload that waits for a run."""
 
-    name: DatasetName
+    name: Destination
     upload_id: str
     """Or what else a process has left, as ``(rebuild)``, which sorts before all uploads."""
     version: str
@@ -28,7 +28,7 @@ class Waiting:
 class PlannedRun:
     """A run to ask for."""
 
-    name: DatasetName
+    name: Destination
     run_key: str
     """Names the set of uploads, so that asking twice makes one run."""
     upload_ids: tuple[str, ...]
@@ -81,7 +81,7 @@ def back_off_s(tries: int) -> float:
     return float(min(_BACK_OFF_S * 2.0 ** min(tries - 2, 16), _LONGEST_BACK_OFF_S))
 
 
-def _planned(name: DatasetName, uploads: tuple[Waiting, ...]) -> PlannedRun:
+def _planned(name: Destination, uploads: tuple[Waiting, ...]) -> PlannedRun:
     text = "\n".join(f"{item.upload_id} {item.version}" for item in uploads)
     return PlannedRun(
         name=name,

@@ -56,6 +56,7 @@ def read_upload(
     expected: pa.Schema | None = None,
     batch_rows: int = BATCH_ROWS,
     batch_bytes: int = BATCH_BYTES,
+    with_images: bool = True,
     unreadable: Unreadable | None = None,
 ) -> Iterator[Batch]:
     """Yield every row of every data file, then one row per image file that no data row named.
@@ -71,6 +72,7 @@ def read_upload(
             formats are read as its types; others bring their own.
         batch_rows: Most rows of a batch.
         batch_bytes: Most bytes of a batch before its images are taken out.
+        with_images: Whether a column may hold or name images.
         unreadable: Files that an earlier attempt could not read to their end: each is one rejected
             row here. Grows by those that turn out so before any of their rows came out. None: the
             first one raises.
@@ -89,7 +91,9 @@ def read_upload(
         if file.role == "data"
     ]
     finder = ImageFinder(root=root, files=by_name, has_images=False)
-    columns = {file.name: _image_column(file, finder, unreadable) for file in data}
+    columns = {
+        file.name: _image_column(file, finder, unreadable) if with_images else None for file in data
+    }
     found = any(columns.values()) or options.image_column is not None
     finder.has_images = found or any(file.role == "image" for file in files)
     for file in data:

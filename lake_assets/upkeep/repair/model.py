@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.errors import InvalidName
 from lake_assets.intake.manifest import FILES_FOLDER, LIST_FILE, MANIFEST_FILE, parse_files
 from lake_assets.intake.uploads import State, Upload
@@ -100,7 +100,7 @@ class Bench:
     """Folder that things are moved to."""
     steps: list[Step] = field(default_factory=list)
     hopeless: list[Hopeless] = field(default_factory=list)
-    rebuilds: dict[DatasetName, str] = field(default_factory=dict)
+    rebuilds: dict[Destination, str] = field(default_factory=dict)
     """Datasets to be rebuilt, and why."""
 
     def path(self, finding: Finding) -> Path:
@@ -122,15 +122,15 @@ class Bench:
         if os.path.lexists(path):
             path.rename(target)
 
-    def datasets_with_tables(self) -> set[DatasetName]:
+    def datasets_with_tables(self) -> set[Destination]:
         """Return the datasets that the catalog has a table of."""
-        found = set()
+        found: set[Destination] = set()
         for table in self.look.pointers:
             with suppress(InvalidName):  # lake.images and its like
                 found.add(DatasetName.parse(table))
         return found
 
-    def archive_of(self, name: DatasetName) -> list[Upload] | None:
+    def archive_of(self, name: Destination) -> list[Upload] | None:
         """Return the finished uploads of a dataset, or None if one cannot be read again."""
         uploads = list(self.stores.staging.uploads(State.DONE, name=name))
         damaged = self._damaged_uploads()

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination, in_order
 from lake_assets.errors import CommitConflict, InvalidName, StorageUnavailable
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.shards import sync_file_system
@@ -141,7 +141,7 @@ def _require_readable(findings: Iterable[Finding]) -> None:
 
 
 @contextmanager
-def held(stores: Stores, names: Iterable[DatasetName]) -> Iterator[None]:
+def held(stores: Stores, names: Iterable[Destination]) -> Iterator[None]:
     """Keep every ingestion of these datasets out for the duration of the block.
 
     Raises:
@@ -151,14 +151,14 @@ def held(stores: Stores, names: Iterable[DatasetName]) -> Iterator[None]:
         # The leases lie in the catalog's file. While that is damaged nobody can commit anyway;
         # one that is only locked, or may not be read, is an error here.
         if not read_catalog(stores.layout.catalog_file).damage:
-            for name in sorted(names):  # in one order: two repairs cannot wait for each other
+            for name in in_order(names):  # in one order: two repairs cannot wait for each other
                 wait_s = stores.settings.busy_timeout_s
                 stack.enter_context(stores.tables.leases.hold(str(name), wait_s=wait_s))
         yield
 
 
-def _datasets(stores: Stores) -> set[DatasetName]:
-    names = {*stores.registry().dataset_names()}
+def _datasets(stores: Stores) -> set[Destination]:
+    names: set[Destination] = {*stores.registry().dataset_names()}
     names |= {upload.name for upload in stores.staging.uploads()}
     for folder in stores.layout.tables.glob("*/*"):
         try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination, in_order, parse_destination
 from lake_assets.errors import CommitConflict, InvalidName
 from lake_assets.intake.uploads import State
 from lake_assets.storage.seals import (
@@ -130,7 +130,7 @@ def _plan_remaking_the_catalog(bench: Bench, table: str) -> None:
         forget_table(bench.stores.layout.catalog_file, table, present=present)
         bench.move_away(folder)
         done = {upload.name for upload in bench.stores.staging.uploads(State.DONE)}
-        refresh_catalog(bench.stores, sorted(done | bench.datasets_with_tables()))
+        refresh_catalog(bench.stores, in_order(done | bench.datasets_with_tables()))
 
     what = "make the table anew: it follows from the others"
     bench.steps.append(
@@ -149,7 +149,7 @@ def _plan_table(bench: Bench, table: str, findings: Sequence[Finding]) -> None:
     state = _last_good(bench, folder, bad)
     lost = state.lost if state else _uploads_of(bench, table)
     concerned = _datasets_of(bench, table, lost)
-    gone = [str(name) for name in concerned if bench.archive_of(name) is None]
+    gone = [str(name) for name in in_order(concerned) if bench.archive_of(name) is None]
     if gone and not set(now.problems) & needed:
         # Its other rows can still be read: better than a state without them.
         for finding in findings:
@@ -279,8 +279,10 @@ def _uploads_of(bench: Bench, table: str) -> frozenset[str]:
     )
 
 
-def _datasets_of(bench: Bench, table: str, uploads: frozenset[str]) -> set[DatasetName]:
-    found = {upload.name for upload in bench.stores.staging.uploads() if upload.id in uploads}
+def _datasets_of(bench: Bench, table: str, uploads: frozenset[str]) -> set[Destination]:
+    found: set[Destination] = {
+        upload.name for upload in bench.stores.staging.uploads() if upload.id in uploads
+    }
     try:
         found.add(DatasetName.parse(table))
     except InvalidName:
@@ -301,12 +303,13 @@ def plan_rebuilds(bench: Bench, findings: Iterable[Finding]) -> None:
     for finding in findings:
         is_damage = finding.severity is Severity.DAMAGE
         if is_damage and finding.kind in (Kind.COUNTS, Kind.IMAGE_ROW):
-            name = DatasetName.parse(finding.about)
+            name = parse_destination(finding.about)
             if bench.archive_of(name) is None:
                 bench.give_up(finding, f"the archive of {name} is not whole: restore a backup")
             else:
                 bench.rebuilds.setdefault(name, finding.message)
-    for name, why in sorted(bench.rebuilds.items()):
+    for name in in_order(bench.rebuilds):
+        why = bench.rebuilds[name]
         if bench.archive_of(name) is None:
             advice = "its uploads are not all in staging/done: deliver them again"
             bench.give_up(_of_dataset(bench, name, why), advice)
@@ -320,7 +323,7 @@ def plan_rebuilds(bench: Bench, findings: Iterable[Finding]) -> None:
         )  # fmt: skip
 
 
-def _of_dataset(bench: Bench, name: DatasetName, message: str) -> Finding:
+def _of_dataset(bench: Bench, name: Destination, message: str) -> Finding:
     folder = table_folder_of(bench, name.table)
     return Finding(
         kind=Kind.TABLE_FILE, severity=Severity.DAMAGE, path=f"{bench.look.below(folder)}/",

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterable
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination, parse_destination
 from lake_assets.intake.manifest import LIST_FILE, parse_files, parse_manifest
 from lake_assets.storage.files import remove_tree, write_atomically
 from lake_assets.upkeep.catalog import refresh_catalog
@@ -41,7 +41,7 @@ def plan_tidying(bench: Bench, findings: Iterable[Finding], *, older_than_s: flo
                 )
             )  # fmt: skip
         elif finding.kind is Kind.STALE_CATALOG:
-            name = DatasetName.parse(finding.about)
+            name = parse_destination(finding.about)
             bench.steps.append(
                 Step(
                     action=Action.REMAKE, path=finding.path,
@@ -64,7 +64,7 @@ def remove_tree_or_file(bench: Bench, finding: Finding) -> None:
         path.unlink(missing_ok=True)
 
 
-def _refresh(bench: Bench, name: DatasetName) -> None:
+def _refresh(bench: Bench, name: Destination) -> None:
     refresh_catalog(bench.stores, [name])
 
 

@@ -1,0 +1,25 @@
+"""What all models of the registry share."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from lake_assets.contracts.registry_text import require_no_misspelling
+
+
+class ContractModel(BaseModel):
+    """A part of config/schema.yaml. Frozen.
+
+    Keys that are not known are kept, because another version, or a person, meant something by
+    them; but not one that looks like a misspelt key that is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="after")
+    def _has_no_misspelt_key(self) -> Self:
+        if self.model_extra:
+            require_no_misspelling(self.model_extra, type(self).model_fields)
+        return self

@@ -1,0 +1,242 @@
+"""What a task promises: what is said of its uploads, and what its records hold.
+
+``config/schema.yaml`` has it in this form; everything but the first line may be left out::
+
+    tasks:
+      ocr:
+        record_type: ocr                        # built-in columns and rules, and their formats
+        required_fields: [lang, src]            # to be said of each upload
+        allowed_values: {lang: [ko, en], src: [real, synthetic]}
+        fields: {reviewer: string, score: {type: double, required: true}}
+        image_field: image                      # refers to the image…
+        image_by: name                          # …by its name; or sha256, or record_id
+        unique_by: [image, reading_order]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, model_validator
+
+from lake_assets.contracts.contract_model import ContractModel
+from lake_assets.contracts.names import check_name
+from lake_assets.contracts.record_types import RecordType, record_type
+from lake_assets.errors import InvalidMetadata, InvalidName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# pyarrow is imported where types are asked for: most commands load the registry and need none.
+_TYPES = {
+    "string": "string",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "boolean": "bool",
+    "date": "date32",
+    "timestamp": "",
+    "timestamptz": "",
+    "binary": "binary",
+}
+"""Iceberg's names of types (https://iceberg.apache.org/spec/#primitive-types), and Arrow's where
+it has a short one."""
+_LIST = re.compile(r"list<(.+)>")
+_DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
+_MAX_DIGITS = 38
+_ALIKE = 0.8
+TASK_COLUMNS = ("provider", "dataset", "variant")
+"""Columns of every task's table that say which rows are whose."""
+
+
+def field_type(text: str) -> pa.DataType:
+    """Return the type that a contract calls ``text``: ``long``, ``decimal(9,2)``, ``list<string>``.
+
+    Raises:
+        ValueError: there is none of that name; the message lists those that there are.
+    """
+    import pyarrow as pa
+
+    _type_name(text)
+    inner, decimal = _LIST.fullmatch(text), _DECIMAL.fullmatch(text)
+    if inner:
+        return pa.list_(field_type(inner[1]))
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    if text.startswith("timestamp"):
+        return pa.timestamp("us", tz="UTC" if text == "timestamptz" else None)
+    return pa.type_for_alias(_TYPES[text])
+
+
+def _type_name(text: str) -> str:
+    inner, decimal = _LIST.fullmatch(text), _DECIMAL.fullmatch(text)
+    if inner:
+        return f"list<{_type_name(inner[1])}>"
+    if decimal and int(decimal[2]) <= int(decimal[1]) and 0 < int(decimal[1]) <= _MAX_DIGITS:
+        return text
+    if text not in _TYPES:
+        raise ValueError(
+            f"{text!r} is no type; there are {', '.join(_TYPES)}, decimal(P,S) and list<…> of these"
+        )
+    return text
+
+
+def _column_name(text: str) -> str:
+    if text.startswith("_") or text in TASK_COLUMNS:
+        raise ValueError(f"{text!r} is a column that the lake fills in itself; rename it")
+    return text
+
+
+ColumnName = Annotated[str, AfterValidator(_column_name)]
+
+
+class FieldRule(ContractModel):
+    """What one field of a task's records holds."""
+
+    type: Annotated[str, AfterValidator(_type_name)]
+    required: bool = False
+    """Whether each record has a value, and no empty text or list."""
+    allowed: tuple[str, ...] = ()
+    """Its values, as text; empty: any."""
+
+
+class TaskContract(ContractModel):
+    """What one task promises."""
+
+    description: str = ""
+    owner: str = ""
+    record_type: str | None = None
+    """``ocr``, ``kie``, ``vqa`` or ``layout``; None: records have what ``fields`` says, or more."""
+    required_fields: tuple[ColumnName, ...] = ()
+    """What must be said of each upload; a column of the task's table each."""
+    allowed_values: dict[ColumnName, tuple[str, ...]] = {}
+    fields: dict[ColumnName, FieldRule] = {}
+    """Fields of the records, besides those of the record type."""
+    image_field: str | None = None
+    """Field that refers to an image of the dataset; None: that of the record type, if any."""
+    image_by: Literal["name", "sha256", "record_id"] = "name"
+    """What it holds: the image's file name (with or without folder and suffix) or SHA-256; its
+    SHA-256; or the ``_record_id`` of the image's row."""
+    unique_by: tuple[str, ...] = ()
+    """Fields that make a record unique in its variant; empty: those of the record type, if it has
+    any, or else no two records are the same."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, plain: Any) -> Any:
+        """Let a field's rule be just its type."""
+        if not isinstance(plain, Mapping) or not isinstance(plain.get("fields"), Mapping):
+            return plain
+        fields = {
+            name: {"type": rule} if isinstance(rule, str) else rule
+            for name, rule in plain["fields"].items()
+        }
+        return {**plain, "fields": fields}
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> TaskContract:
+        both = sorted({*self.fields} & {*self.built_in_columns()})
+        if both:
+            raise ValueError(f"fields: {', '.join(both)} are those of the record type already")
+        return self
+
+    @property
+    def built_in(self) -> RecordType | None:
+        """The built-in record type, if it is of one."""
+        return None if self.record_type is None else record_type(self.record_type)
+
+    def built_in_columns(self) -> tuple[str, ...]:
+        """Return the columns of the record type."""
+        return self.built_in.columns if self.built_in else ()
+
+    @property
+    def refers_by(self) -> str | None:
+        """The field that refers to the image, or None."""
+        return self.image_field or ("image" if "image" in self.built_in_columns() else None)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Fields that make a record unique; empty: no two records are the same."""
+        return self.unique_by or (self.built_in.unique_by if self.built_in else ())
+
+    def required_in_records(self) -> tuple[str, ...]:
+        """Return the fields of which each record has a value."""
+        built_in = self.built_in.required if self.built_in else ()
+        own = [name for name, rule in self.fields.items() if rule.required]
+        refers = [self.refers_by] if self.refers_by else []
+        return tuple(dict.fromkeys([*refers, *built_in, *own]))
+
+    def allowed_in_columns(self) -> dict[str, tuple[str, ...]]:
+        """Return which values columns of the task's table may have, as text."""
+        own = {name: rule.allowed for name, rule in self.fields.items() if rule.allowed}
+        return {**self.allowed_values, **own}
+
+    def promised_columns(self) -> pa.Schema:
+        """Return the columns that the task's table has besides the lake's own."""
+        import pyarrow as pa
+
+        said = [(name, pa.string()) for name in self.metadata_fields()]
+        own = [(name, field_type(rule.type)) for name, rule in self.fields.items()]
+        built_in = list(self.built_in.schema()) if self.built_in else []
+        known = {field.name for field in built_in} | {name for name, _ in own}
+        return pa.schema([*[pair for pair in said if pair[0] not in known], *built_in, *own])
+
+    def metadata_fields(self) -> tuple[str, ...]:
+        """Return what may be said of an upload and is a column of each of its rows."""
+        return tuple(dict.fromkeys([*self.required_fields, *self.allowed_values]))
+
+    def partition_fields(self) -> tuple[tuple[str, str], ...]:
+        """Return (transform, column) pairs."""
+        return tuple(("identity", column) for column in TASK_COLUMNS)
+
+
+def task_name(text: str) -> str:
+    """Return ``text`` if it can be a task's name.
+
+    Raises:
+        ValueError: saying what is allowed.
+    """
+    try:
+        return check_name(text, kind="task")
+    except InvalidName as error:  # pydantic collects ValueErrors only
+        raise ValueError(error.message) from None
+
+
+Tasks = dict[Annotated[str, AfterValidator(task_name)], TaskContract]
+
+
+def require_metadata(task: str, contract: TaskContract, meta: Mapping[str, str]) -> None:
+    """Raise unless what is said of an upload meets its task's contract.
+
+    Raises:
+        InvalidMetadata: with all that is wrong and what is allowed.
+    """
+    problems = list(metadata_problems(contract, meta))
+    if problems:
+        raise InvalidMetadata(
+            f"the metadata of this upload breaks the contract of task {task!r}: "
+            f"{'; '.join(problems)}. See `lake config task show {task}`",
+            task=task,
+            problems=problems,
+        )
+
+
+def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterator[str]:
+    """Yield, in words, each way in which ``meta`` breaks ``contract``."""
+    from difflib import get_close_matches
+
+    allowed = contract.allowed_values
+    for name in contract.required_fields:
+        if not meta.get(name, "").strip():
+            of = f" (one of {', '.join(allowed[name])})" if name in allowed else ""
+            yield f"{name} is missing{of}"
+    for name, value in meta.items():
+        if name in allowed and value not in allowed[name] and value.strip():
+            yield f"{name} is {value!r}, allowed are {', '.join(allowed[name])}"
+        known = contract.metadata_fields()
+        close = [] if name in known else get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        if close:
+            yield f"{name!r} is no field of it; did you mean {close[0]}?"

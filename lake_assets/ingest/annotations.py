@@ -1,0 +1,245 @@
+"""An upload of annotations as batches, each record checked against its task's contract.
+
+Invariant: a record comes out once, and one that is accepted refers to an image that the lake has,
+lies within it, has its required fields, and holds allowed values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_assets.contracts.names import VariantName
+from lake_assets.contracts.tasks import TaskContract, require_metadata
+from lake_assets.errors import FatalError, SchemaMismatch
+from lake_assets.ingest.image_names import ImageNames, ImageRow, NoImage
+from lake_assets.ingest.sorting import Rows, SortedBatch
+from lake_assets.ingest.state import DatasetState
+from lake_assets.intake.annotations.batches import annotation_batches
+from lake_assets.intake.model import Batch, ReadOptions, RejectedRow, StagedFile
+from lake_assets.intake.readers import Unreadable, read_upload
+from lake_assets.intake.readers.row_json import arrow_row_json
+from lake_assets.intake.uploads import Upload
+from lake_assets.storage.system_tables import TASK_COLUMNS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationPlan:
+    """How to read and check the records of one upload."""
+
+    contract: TaskContract
+    meta: Mapping[str, str]
+    root: Path
+    """The upload's ``files/`` folder."""
+    options: ReadOptions
+    images: ImageNames | None
+    """Of the dataset; None: records of this task refer to none."""
+    expected: Any
+    """``pyarrow.Schema`` of the task's own columns so far."""
+    batch_rows: int
+    batch_bytes: int
+
+    def batches(self, files: Sequence[StagedFile], unreadable: Unreadable) -> Iterator[Batch]:
+        """Yield every record of every file, and what is none as rejected."""
+        record_type = self.contract.record_type
+        if record_type is not None:
+            return annotation_batches(
+                self.root, files, record_type, batch_rows=self.batch_rows, unreadable=unreadable
+            )
+        return read_upload(
+            self.root, files, self.options, expected=self.expected, with_images=False,
+            batch_rows=self.batch_rows, batch_bytes=self.batch_bytes, unreadable=unreadable,
+        )  # fmt: skip
+
+
+@contextmanager
+def open_annotations(state: DatasetState, upload: Upload) -> Iterator[AnnotationPlan]:
+    """Give the plan for an upload of annotations.
+
+    Raises:
+        InvalidMetadata: the contract may have changed since it was staged.
+    """
+    name, contract = state.name, state.contract
+    if not isinstance(name, VariantName) or not isinstance(contract, TaskContract):
+        raise FatalError(f"{name} is no variant of a task")
+    meta = upload.manifest.meta
+    require_metadata(name.task, contract, meta)
+    settings = state.stores.settings
+    images = ImageNames(state.stores, name.of, by=contract.image_by) if contract.refers_by else None
+    try:
+        yield AnnotationPlan(
+            contract=contract,
+            meta=meta,
+            root=upload.files_folder,
+            options=upload.manifest.options,
+            images=images,
+            expected=state.own_columns,
+            batch_rows=settings.batch_size,
+            batch_bytes=settings.batch_bytes,
+        )
+    finally:
+        if images is not None:
+            images.close()
+
+
+def sorted_annotations(batches: Iterable[Batch], plan: AnnotationPlan) -> Iterator[SortedBatch]:
+    """Yield batches with the records apart that break the task's contract."""
+    for batch in batches:
+        _require_free_names(batch)
+        checker = _Checker(batch, plan)
+        bad = checker.rejections()
+        kept = [n for n in range(batch.rows.num_rows) if n not in bad]
+        everything = Rows(
+            file=batch.file,
+            table=checker.table,
+            row_numbers=batch.row_numbers,
+            shas=checker.shas,
+            has_images=plan.images is not None,
+        )
+        positions = pa.array(kept, pa.int64())
+        good = everything.take(checker.table.take(positions), positions) if bad else everything
+        yield SortedBatch(
+            file=batch.file,
+            row_count=batch.rows.num_rows + len(batch.rejected),
+            rows=good,
+            rejected=(*batch.rejected, *(bad[n] for n in sorted(bad))),
+        )
+
+
+def _require_free_names(batch: Batch) -> None:
+    """Raise if records have fields that the lake fills in itself.
+
+    Raises:
+        SchemaMismatch.
+    """
+    taken = sorted({name.lower() for name in batch.rows.column_names} & {*TASK_COLUMNS.names})
+    if taken:
+        raise SchemaMismatch(
+            f"{batch.file}: {', '.join(taken)} are columns that the lake fills in itself; rename "
+            "these fields",
+            columns=taken,
+        )
+
+
+class _Checker:
+    """Checks the records of one batch. Of each it tells the first rule that it breaks."""
+
+    def __init__(self, batch: Batch, plan: AnnotationPlan) -> None:
+        self._batch = batch
+        self._plan = plan
+        self._contract = plan.contract
+        self._bad: dict[int, RejectedRow] = {}
+        self.table = _with_metadata(batch.rows, plan.contract, plan.meta)
+        self.shas: list[str | None] = [None] * batch.rows.num_rows
+
+    def rejections(self) -> dict[int, RejectedRow]:
+        """Return the records that break a rule, by position."""
+        if self.table.num_rows:
+            self._check_required()
+            self._check_images()
+            self._check_allowed()
+        return self._bad
+
+    def _reject(self, position: int, rule: str, *, path: str, expected: str, actual: str) -> None:
+        if position in self._bad:
+            return
+        self._bad[position] = RejectedRow(
+            file=self._batch.file,
+            row=self._batch.row_numbers[position].as_py(),
+            rule=rule,
+            path=path,
+            expected=expected,
+            actual=actual,
+            row_json=arrow_row_json(self._batch.rows, position),
+        )
+
+    def _check_required(self) -> None:
+        for name in self._contract.required_in_records():
+            if name not in self.table.column_names:
+                empty: Iterable[int] = range(self.table.num_rows)
+            else:
+                empty = pc.indices_nonzero(_is_empty(self.table[name])).to_pylist()
+            for position in empty:
+                self._reject(position, "required_fields_are_present", path=name,
+                             expected="a value", actual="none")  # fmt: skip
+
+    def _check_images(self) -> None:
+        refers_by, images = self._contract.refers_by, self._plan.images
+        if refers_by is None or images is None or refers_by not in self.table.column_names:
+            return
+        references = self.table[refers_by].cast(pa.string()).to_pylist()
+        found = images.resolve({text for text in references if text})
+        meant = [found.get(text or "") for text in references]
+        for position, image in enumerate(meant):
+            if isinstance(image, ImageRow):
+                self.shas[position] = image.sha256
+            elif isinstance(image, NoImage):
+                self._reject(position, "records_refer_to_known_images", path=refers_by,
+                             expected="an image of its dataset", actual=image.actual)  # fmt: skip
+        self._check_boxes(meant)
+
+    def _check_boxes(self, meant: Sequence[ImageRow | NoImage | None]) -> None:
+        if "box" not in self._contract.built_in_columns() or "box" not in self.table.column_names:
+            return
+        sizes = [(i.width_px, i.height_px) if isinstance(i, ImageRow) else (None, None)
+                 for i in meant]  # fmt: skip
+        widths, heights = zip(*sizes, strict=True)
+        boxes = self.table["box"].combine_chunks()
+        for position, actual in outside_image(boxes, widths, heights).items():
+            width, height = sizes[position]
+            self._reject(position, "boxes_lie_inside_their_images", path="box",
+                         expected=f"within {width} x {height} px", actual=actual)  # fmt: skip
+
+    def _check_allowed(self) -> None:
+        for name, allowed in self._contract.allowed_in_columns().items():
+            if name not in self.table.column_names:
+                continue
+            for position in pc.indices_nonzero(_breaks(self.table[name], allowed)).to_pylist():
+                self._reject(position, "fields_hold_allowed_values", path=name,
+                             expected=f"one of {', '.join(allowed)}",
+                             actual=repr(self.table[name][position].as_py()))  # fmt: skip
+
+
+def outside_image(boxes: Any, widths: Sequence[Any], heights: Sequence[Any]) -> dict[int, str]:
+    found = {}
+    for n, (box, width, height) in enumerate(zip(boxes.to_pylist(), widths, heights, strict=True)):
+        if box is None or width is None or None in box.values():
+            continue
+        if box["x_min"] < 0 or box["y_min"] < 0 or box["x_max"] > width or box["y_max"] > height:
+            found[n] = f"x {box['x_min']:g} to {box['x_max']:g}, y {box['y_min']:g} to {box['y_max']:g}"
+    return found
+
+
+def _with_metadata(rows: Any, contract: TaskContract, meta: Mapping[str, str]) -> Any:
+    """Return the rows with what was said of their upload; a record's own word comes first."""
+    for name in contract.metadata_fields():
+        said = pa.scalar(meta.get(name), pa.string())
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.repeat(said, rows.num_rows))
+        elif pa.types.is_string(rows[name].type):
+            position = rows.column_names.index(name)
+            rows = rows.set_column(position, name, pc.coalesce(rows[name], said))
+    return rows
+
+
+def _is_empty(column: Any) -> Any:
+    """Return which values are null, or text or lists without anything in them."""
+    null = column.is_null()
+    if pa.types.is_string(column.type):
+        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+        return pc.or_(null, pc.fill_null(blank, False))
+    if pa.types.is_list(column.type):
+        return pc.or_(null, pc.fill_null(pc.equal(pc.list_value_length(column), 0), False))
+    return null
+
+
+def _breaks(column: Any, allowed: Sequence[str]) -> Any:
+    """Return which values are not allowed; null is no value."""
+    texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+    return pc.and_(texts.is_valid(), pc.invert(pc.is_in(texts, pa.array(allowed, pa.string()))))

@@ -1,0 +1,122 @@
+"""The files of an upload of annotations as a stream of batches.
+
+Invariant: rows and rejected rows together are every annotation of every file, once. A file that is
+not of its format, an image, and whatever else holds no annotations is one rejected row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.contracts.record_types import record_type
+from lake_assets.errors import UnreadableSource, UnsupportedFormat
+from lake_assets.intake.annotations import Annotations, read_annotations
+from lake_assets.intake.model import Batch, RejectedRow, StagedFile
+from lake_assets.intake.readers.image_files import rejected_batches, unreadable_file
+from lake_assets.intake.readers.row_json import row_json
+from lake_assets.intake.readers.source import numbers_of
+from lake_assets.intake.readers.upload import Unreadable
+
+
+def annotation_batches(
+    root: Path,
+    files: Sequence[StagedFile],
+    kind: str,
+    *,
+    batch_rows: int,
+    unreadable: Unreadable,
+) -> Iterator[Batch]:
+    """Yield the annotations of all files, by name, then what is rejected as a whole file.
+
+    Args:
+        root: The upload's ``files/`` folder.
+        files: Its files, in any order.
+        kind: Built-in record type that the task has.
+        batch_rows: Most rejected files in a batch.
+        unreadable: As for ``read_upload``: grows by files that turn out so before any of their
+            annotations came out.
+
+    Raises:
+        UnreadableSource, UnsupportedFormat: as ``read_upload``.
+    """
+    ordered = sorted(files, key=lambda file: file.name)
+    for file in ordered:
+        if file.role != "image" and file.name not in unreadable:
+            for block in _blocks(root, file, kind, unreadable):
+                yield _batch(file.name, block, kind)
+    rejected = [_image_among_annotations(file) for file in ordered if file.role == "image"]
+    rejected += [unreadable_file(name, error) for name, error in sorted(unreadable.items())]
+    yield from rejected_batches(iter(rejected), batch_rows=batch_rows, has_images=False)
+
+
+def _blocks(
+    root: Path, file: StagedFile, kind: str, unreadable: Unreadable
+) -> Iterator[Annotations]:
+    blocks = read_annotations(root / file.name, file.name, kind)
+    try:
+        first = next(blocks, None)
+    except (UnreadableSource, UnsupportedFormat) as error:
+        unreadable[file.name] = error
+        return
+    if first is not None:
+        yield first
+    yield from blocks
+
+
+def _image_among_annotations(file: StagedFile) -> RejectedRow:
+    return RejectedRow(
+        file=file.name,
+        row=None,
+        rule="file_holds_annotations",
+        expected="annotations",
+        actual="an image; deliver images with `lake upload raw`",
+        row_json=row_json({"file_name": file.name}),
+    )
+
+
+def _batch(name: str, block: Annotations, kind: str) -> Batch:
+    return Batch(
+        file=name,
+        rows=_table(block.records, record_type(kind).schema()),
+        row_numbers=numbers_of(block.numbers),
+        images=None,
+        rejected=tuple(block.rejected),
+    )
+
+
+def _table(records: Sequence[Mapping[str, Any]], schema: Any) -> Any:
+    """Return records as a ``pyarrow.Table``: the built-in columns, then what else they have."""
+    others = dict.fromkeys(name for record in records for name in record)
+    columns = {field.name: pa.array([r.get(field.name) for r in records], field.type)
+               for field in schema}  # fmt: skip
+    for name in others:
+        if name not in columns:
+            columns |= _own_column(name, [record.get(name) for record in records])
+    return pa.table(columns)
+
+
+def _own_column(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return a field that the format does not know as a column; none if it holds nothing."""
+    if all(value is None for value in values):
+        return {}
+    try:
+        column = pa.array(values)
+    except (pa.ArrowException, OverflowError):  # values of several kinds
+        column = None
+    if column is None or _is_void(column.type):
+        texts = [None if value is None else row_json(value) for value in values]
+        return {f"{name}__variant": pa.array(texts, pa.string())}
+    return {name: column}
+
+
+def _is_void(kind: Any) -> bool:
+    """Return whether a type has a part that no table can have, as an empty list's."""
+    if pa.types.is_null(kind):
+        return True
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return True
+    return any(_is_void(kind.field(i).type) for i in range(kind.num_fields))
