@@ -212,7 +212,9 @@ def outside_image(boxes: Any, widths: Sequence[Any], heights: Sequence[Any]) -> 
         if box is None or width is None or None in box.values():
             continue
         if box["x_min"] < 0 or box["y_min"] < 0 or box["x_max"] > width or box["y_max"] > height:
-            found[n] = f"x {box['x_min']:g} to {box['x_max']:g}, y {box['y_min']:g} to {box['y_max']:g}"
+            found[n] = (
+                f"x {box['x_min']:g} to {box['x_max']:g}, y {box['y_min']:g} to {box['y_max']:g}"
+            )
     return found
 
 

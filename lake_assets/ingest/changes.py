@@ -25,7 +25,8 @@ def changes_of(
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
     """
-    replaced = {"images": name.own_rows, "raw": name.table_rows, "quarantine": name.own_rows}
+    images = {"provider": name.provider, "dataset": name.dataset}
+    replaced = {"images": images, "raw": name.table_rows, "quarantine": name.own_rows}
     return {
         asset: TableChange(
             spec=_spec(stores, asset, name, group),

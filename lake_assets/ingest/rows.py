@@ -7,9 +7,10 @@ accepted, rejected or duplicate.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.memory import reused_memory
-from lake_assets.ingest.model import DataFile, Outcome, PreparedUpload
+from lake_assets.ingest.model import Outcome, PreparedUpload
 from lake_assets.ingest.parts import UploadRows
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
 from lake_assets.ingest.sorting import (
@@ -38,9 +39,10 @@ from lake_assets.ingest.sorting import (
     unique_key,
 )
 from lake_assets.ingest.state import DatasetState
+from lake_assets.ingest.whole_files import Identity, WholeFiles, by_content
+from lake_assets.intake.annotations.batches import annotations_identity
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
 from lake_assets.intake.readers import Unreadable, read_upload
-from lake_assets.intake.readers.image_files import unreadable_file
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.files import hash_file
@@ -96,7 +98,7 @@ def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload
         _require_undamaged(upload, files, unreadable)
         if not outcome.accepted and not outcome.duplicate:
             raise next(iter(unreadable.values()))
-    job.state.remember(preparation.own_columns, preparation.data_files())
+    job.state.remember(preparation.own_columns, outcome.data_files)
     return PreparedUpload(upload=upload, outcome=outcome)
 
 
@@ -116,7 +118,7 @@ def _require_undamaged(
 
 
 def _batches(
-    job: Job, upload: Upload, files: tuple[StagedFile, ...], unreadable: Unreadable
+    job: Job, upload: Upload, files: Sequence[StagedFile], unreadable: Unreadable
 ) -> Iterator[Batch]:
     settings = job.state.stores.settings
     has_images = any(file.role == "image" for file in files) or upload.manifest.options.image_column
@@ -131,14 +133,6 @@ def _batches(
         batch_bytes=settings.batch_bytes,
         unreadable=unreadable,
     )
-
-
-def _counted(batches: Iterator[Batch], on_rows: OnRows) -> Iterator[Batch]:
-    total = 0
-    for batch in batches:
-        total += batch.rows.num_rows + len(batch.rejected)
-        on_rows(total)
-        yield batch
 
 
 @dataclass(slots=True)
@@ -170,81 +164,31 @@ class _Preparation:
         self._is_task = isinstance(job.state.contract, TaskContract)
         self.own_columns = job.state.own_columns
         self._counts = _Counts()
-        self._rows_by_file: dict[str, int] = {}
-        self._useful: set[str] = set()
-        """Data files of which a row was accepted, or was there already."""
-        self._copies: list[StagedFile] = []
-        """Files that are in the upload under another name too."""
-        self._files = {file.name: file for file in files if file.role == "data"}
-        self._file_numbers = {name: number for number, name in enumerate(sorted(self._files))}
+        self._files = WholeFiles(files, self._identity())
         self._rows = rows
-        self._all_files = files
         self._unreadable = unreadable
+
+    def _identity(self) -> Identity:
+        contract = self._job.state.contract
+        if not isinstance(contract, TaskContract):
+            return by_content
+        return partial(annotations_identity, self._upload.files_folder, contract.record_type)
 
     def run(self) -> None:
         """Read the upload to its end."""
         self.reject(refused_rows(self._upload))
-        files = self.skip_delivered(self._all_files)
+        files, duplicate = self._files.new(lambda: self._job.state.data_files)
+        self._counts.rows_in += duplicate
+        self._counts.duplicate += duplicate
         for batch in self.annotations(files) if self._is_task else self.deliveries(files):
             self.take(batch)
-        self.reject(self._unreadable_copies())
+        self.reject(self._files.unreadable_copies(self._unreadable))
         self.require_fit()
         self._rows.close()
 
-    # -- whole files
-
-    def skip_delivered(self, files: tuple[StagedFile, ...]) -> tuple[StagedFile, ...]:
-        """Return ``files`` without those that the dataset has; their rows are duplicates.
-
-        So are those of a file that is in the upload twice.
-
-        Only where files stand alone: one that names images next to it may come again, the same
-        byte for byte, because an image was mended.
-        """
-        if any(file.role == "image" for file in files):
-            return files
-        fresh, delivered = [], self._job.state.data_files
-        firsts: dict[str, str] = {}
-        for file in sorted(files, key=lambda file: file.name):
-            rows = delivered.get(file.sha256)
-            if file.role != "data":
-                fresh.append(file)
-            elif rows is None:
-                first = firsts.setdefault(file.sha256, file.name)
-                (fresh if first == file.name else self._copies).append(file)
-            else:
-                self._counts.rows_in += rows
-                self._counts.duplicate += rows
-        return tuple(fresh)
-
-    def _unreadable_copies(self) -> tuple[RejectedRow, ...]:
-        """Return a rejected row for each copy of a file that cannot be read."""
-        errors = {
-            self._files[name].sha256: error
-            for name, error in self._unreadable.items()
-            if name in self._files
-        }
-        return tuple(
-            unreadable_file(file.name, errors[file.sha256])
-            for file in self._copies
-            if file.sha256 in errors
-        )
-
-    def data_files(self) -> tuple[DataFile, ...]:
-        """Return the data files that were read, with their rows.
-
-        Not those that could not be, or of which every row was rejected: if they come again, after
-        a contract was corrected, they are looked at again.
-        """
-        return tuple(
-            DataFile(name=name, sha256=self._files[name].sha256, rows=rows)
-            for name, rows in sorted(self._rows_by_file.items())
-            if name in self._useful and name not in self._unreadable
-        )
-
     # -- batches
 
-    def deliveries(self, files: tuple[StagedFile, ...]) -> Iterator[SortedBatch]:
+    def deliveries(self, files: Sequence[StagedFile]) -> Iterator[SortedBatch]:
         """Yield the batches of a raw delivery with their images looked at."""
         state, contract = self._job.state, self._job.state.contract
         if not isinstance(self._name, DatasetName) or not isinstance(contract, DatasetContract):
@@ -258,7 +202,7 @@ class _Preparation:
         )
         batches = _batches(self._job, self._upload, files, self._unreadable)
         for seen in look_at_batches(
-            _counted(batches, self._job.on_rows),
+            self._counted(batches),
             self._job.engine,
             plan=plan,
             known=state.images,
@@ -267,16 +211,22 @@ class _Preparation:
         ):
             yield sorted_batch(seen)
 
-    def annotations(self, files: tuple[StagedFile, ...]) -> Iterator[SortedBatch]:
+    def annotations(self, files: Sequence[StagedFile]) -> Iterator[SortedBatch]:
         """Yield the batches of an upload of annotations, checked against its task's contract."""
         with open_annotations(self._job.state, self._upload) as plan:
             batches = plan.batches(files, self._unreadable)
-            yield from sorted_annotations(_counted(batches, self._job.on_rows), plan)
+            yield from sorted_annotations(self._counted(batches), plan)
+
+    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        total = 0
+        for batch in batches:
+            total += batch.rows.num_rows + len(batch.rejected)
+            self._job.on_rows(total)
+            self._files.count(batch)
+            yield batch
 
     def take(self, batch: SortedBatch) -> None:
         """Sort a batch's rows into accepted, rejected and duplicate, and write them."""
-        if batch.file in self._files:
-            self._rows_by_file[batch.file] = self._rows_by_file.get(batch.file, 0) + batch.row_count
         self._counts.rows_in += batch.row_count
         self._write_images(batch)
         self._counts.images_in += batch.images_in
@@ -319,7 +269,7 @@ class _Preparation:
         self.reject(keyless, counted=True)
         if not self._is_task:  # whose table is partitioned by columns of the lake
             check_partition_columns(kept.table, state.partition_by)
-        number = self._file_numbers.get(kept.file, len(self._file_numbers))
+        number = self._files.number(kept.file)
         ids = record_ids(kept, state.contract, name=self._name, upload_id=upload_id, number=number)
         rows = lake_rows(kept, ids, state.contract, self._upload, now=self._job.now)
         if unique_key(kept, state.contract) is not None:
@@ -335,7 +285,7 @@ class _Preparation:
 
     def _mark_useful(self, file: str, rows: int) -> None:
         if rows:
-            self._useful.add(file)
+            self._files.mark_useful(file)
 
     def _clashes(self, rows: pa.Table, is_new: list[bool]) -> list[int]:
         """Return the positions of records whose key another record has, which says otherwise."""
@@ -362,12 +312,7 @@ class _Preparation:
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""
         counts = self._counts
-        read = {
-            self._files[name].sha256: rows
-            for name, rows in self._rows_by_file.items()
-            if name not in self._unreadable
-        }
-        copied = sum(read.get(file.sha256, 0) for file in self._copies)
+        copied = self._files.copied_rows(self._unreadable)
         return Outcome(
             upload_id=self._upload.id,
             run_id=self._job.run_id,
@@ -381,5 +326,5 @@ class _Preparation:
             image_bytes_in=counts.image_bytes_in,
             image_bytes_stored=counts.image_bytes_stored,
             rejected_by_rule=counts.rejected_by_rule,
-            data_files=self.data_files(),
+            data_files=self._files.data_files(self._unreadable),
         )

@@ -6,6 +6,7 @@ not of its format, an image, and whatever else holds no annotations is one rejec
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,47 @@ import pyarrow as pa
 
 from lake_assets.contracts.record_types import record_type
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
-from lake_assets.intake.annotations import Annotations, read_annotations
+from lake_assets.intake.annotations import (
+    AnnotationFormat,
+    Annotations,
+    annotation_format,
+    read_annotations,
+)
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
 from lake_assets.intake.readers.image_files import rejected_batches, unreadable_file
 from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.readers.source import numbers_of
 from lake_assets.intake.readers.upload import Unreadable
+
+_NAMED_BY_FILE = frozenset(
+    {
+        AnnotationFormat.SROIE_BOXES,
+        AnnotationFormat.SROIE_KEYS,
+        AnnotationFormat.FUNSD,
+        AnnotationFormat.ALTO,
+        AnnotationFormat.HOCR,
+        AnnotationFormat.PADDLEOCR_RESULTS,
+        AnnotationFormat.TESSERACT_TSV,
+    }
+)
+"""Formats whose files may leave it to their own name which image they are about."""
+
+
+def annotations_identity(root: Path, kind: str | None, file: StagedFile) -> str | None:
+    """Return what two files with the same annotations have in common; None: it holds none.
+
+    That is the SHA-256 of its content; of formats that do not say which image is meant, with the
+    file's name, because the same content then says something else of another image.
+
+    Args:
+        root: The upload's ``files/`` folder.
+        kind: Built-in record type; None: the file is a table.
+    """
+    if file.role == "image" or (kind is None and file.role != "data"):
+        return None
+    if kind is None or annotation_format(root / file.name, kind) not in _NAMED_BY_FILE:
+        return file.sha256
+    return hashlib.sha256(f"{file.name}\0{file.sha256}".encode()).hexdigest()
 
 
 def annotation_batches(
