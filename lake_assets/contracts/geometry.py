@@ -172,10 +172,21 @@ def _direction(ring: Sequence[Point]) -> int:
     terms = [(a[0] * b[1], b[0] * a[1]) for a, b in zip(moved, [*moved[1:], moved[0]], strict=True)]
     total = sum(plus - minus for plus, minus in terms)
     size = sum(abs(plus) + abs(minus) for plus, minus in terms)
-    if _TINY < size < math.inf and abs(total) > _UNSURE * size * len(ring):
+    if is_sure_of_area(total, size, len(ring)):
         return 1 if total > 0 else -1
     area = _exact_double_area(ring)
     return (area > 0) - (area < 0)
+
+
+def is_sure_of_area(total: Any, size: Any, count: int) -> Any:
+    """Return whether a sum of products, as a double, has the sign of the exact sum.
+
+    Args:
+        total: The sum; a number or a NumPy array.
+        size: The sum of the products' sizes.
+        count: How many points the products are of.
+    """
+    return (size > _TINY) & (size < math.inf) & (abs(total) > _UNSURE * size * count)
 
 
 def _exact_double_area(ring: Sequence[Point]) -> Fraction:

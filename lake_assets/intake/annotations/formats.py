@@ -26,7 +26,7 @@ _LABEL_LINE = re.compile(r"[^\t]+\t\s*\[")
 _PAGE_ROOT = re.compile(r"<(?:[\w.-]+:)?PcGts[\s>]")
 _ALTO_ROOT = re.compile(r"<(?:[\w.-]+:)?alto[\s>]", re.IGNORECASE)
 _HOCR_CLASS = re.compile(r"\bocr_page\b|\bocrx_word\b|\bocr_line\b")
-_LIST_OF_POINTS = re.compile(r"\[\s*\[\s*\[")
+_LIST_OF_LISTS = re.compile(r"\[\s*(?:null\s*,\s*)*(?:\[\s*(?:\]\s*,\s*\[\s*)*\[|null\s*\])")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}\[\]]|"', re.DOTALL)
 _EMPTY_BY_SUFFIX = {
     ("ocr", ".csv"): AnnotationFormat.SROIE_BOXES,
@@ -78,6 +78,11 @@ def annotation_format(path: Path, record_type_name: str) -> AnnotationFormat | N
     return None
 
 
+def begins_with_lists(file: AnnotationFile) -> bool:
+    """Return whether a file of JSON is a list of lists of lists or nulls, not of objects."""
+    return bool(_LIST_OF_LISTS.match(_head(file.path, file.kind).text))
+
+
 def _suffix(name: str) -> str:
     bare = name.lower().removesuffix(".gz").removesuffix(".zst")
     return Path(bare).suffix
@@ -125,7 +130,7 @@ def _is_record(head: Head) -> bool:
 
 
 def _is_paddle_result(head: Head) -> bool:
-    if _LIST_OF_POINTS.match(head.text):
+    if _LIST_OF_LISTS.match(head.text):
         return True
     wrapped = head.text[:1] in ("{", "[") and "res" in head.keys and '"rec_texts"' in head.text
     return wrapped or not head.keys.isdisjoint({"rec_texts", "dt_polys"})
@@ -152,12 +157,12 @@ _SIGNS: tuple[tuple[AnnotationFormat, frozenset[str], Callable[[Head], bool]], .
     (
         AnnotationFormat.TESSERACT_TSV,
         _OCR,
-        lambda head: head.lines[0].rstrip("\r") == TESSERACT_HEADER,
+        lambda head: set(TESSERACT_HEADER.split("\t")) <= set(head.lines[0].rstrip().split("\t")),
     ),
     (
         AnnotationFormat.PADDLEOCR_LABELS,
         _OCR,
-        lambda head: any(map(_LABEL_LINE.match, head.lines)),
+        lambda head: head.text[0] not in "{[" and any(map(_LABEL_LINE.match, head.lines)),
     ),
     (AnnotationFormat.PADDLEOCR_RESULTS, _OCR, _is_paddle_result),
     (

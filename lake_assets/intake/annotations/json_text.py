@@ -6,13 +6,16 @@ compressed or not, each value once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from lake_assets.intake.annotations.model import AnnotationFile, Refused
-from lake_assets.intake.formats import DataFormat
+from lake_assets.errors import UnreadableSource
+from lake_assets.intake.annotations.model import AnnotationFile, Flaw, Refused
+from lake_assets.intake.formats import MAX_RECORD_CHARS, DataFormat
 from lake_assets.intake.model import RejectedRow
-from lake_assets.intake.readers.json_records import Block, record_blocks
+from lake_assets.intake.readers.json_records import Block, list_members, record_blocks
+from lake_assets.intake.readers.text import is_valid, open_text
 
 Document = dict[str, Any]
 """One JSON object."""
@@ -29,6 +32,81 @@ def documents(file: AnnotationFile) -> Iterator[Document | Refused]:
     is_by_line = ".jsonl" in file.path.name or ".ndjson" in file.path.name
     for block in record_blocks(file.as_text(DataFormat.JSONL if is_by_line else DataFormat.JSON)):
         yield from _in_order(block)
+
+
+def members(file: AnnotationFile) -> Iterator[tuple[str, Document | Refused]]:
+    """Yield the objects in the lists of a file that is one object, each with the list's key.
+
+    Memory is bounded by the largest of them.
+
+    Raises:
+        UnreadableSource: The file is not one valid JSON object.
+    """
+    for member in list_members(file.as_text(DataFormat.JSON)):
+        if member.rejected is not None:
+            yield member.key, _refused(member.rejected)
+        else:
+            yield member.key, member.value or {}
+
+
+def whole_json(file: AnnotationFile) -> Any:
+    """Return the one JSON value that a file is.
+
+    Raises:
+        UnreadableSource: It is not valid, or has more than 64 Mi characters.
+    """
+    with open_text(file.as_text(DataFormat.JSON), newline="\n") as source:
+        text = source.read(MAX_RECORD_CHARS)
+    if len(text) == MAX_RECORD_CHARS:
+        raise UnreadableSource(
+            f"{file.name} is one list of more than {MAX_RECORD_CHARS:,} characters. Deliver one "
+            "file per image.",
+            file=file.name,
+        )
+    try:
+        return strict_json(text)
+    except Flaw as flaw:
+        raise UnreadableSource(
+            f"{file.name} is not valid JSON: {flaw.actual}. Correct it and deliver it again.",
+            file=file.name,
+        ) from None
+
+
+def strict_json(text: str) -> Any:
+    """Return what a JSON text means.
+
+    Raises:
+        Flaw: It is not valid: also NaN, a key that comes twice, text that no table can hold.
+    """
+    if not is_valid(text):
+        raise Flaw("line_is_valid_utf8", expected="UTF-8 text", actual="other bytes")
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except RecursionError:
+        raise Flaw(
+            "record_is_not_nested_too_deeply", expected="a few levels", actual="more levels"
+        ) from None
+    except ValueError as error:
+        raise Flaw("line_is_valid_json", expected="valid JSON", actual=str(error)) from None
+    # Only text with an escape in it can mean a lone surrogate.
+    if "\\u" in text and not is_valid(json.dumps(value, ensure_ascii=False)):
+        raise Flaw(
+            "strings_are_valid_unicode",
+            expected="Unicode text",
+            actual="half of a surrogate pair",
+        )
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise Flaw("line_is_valid_json", expected="valid JSON", actual=f"{name} is not valid JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise Flaw("keys_are_unique", expected="each key once", actual="a key twice")
+    return value
 
 
 def _in_order(block: Block) -> Iterator[Document | Refused]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lake_assets.intake.annotations.model import AnnotationFile, Flaw, Refused
-from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.readers.text import is_valid, lines_of, open_text
 
 
@@ -18,7 +17,7 @@ def text_lines(file: AnnotationFile) -> Iterator[str | Refused]:
     Raises:
         UnreadableSource: A line has more than 64 Mi characters, or compressed data is damaged.
     """
-    source = file.as_text(DataFormat.CSV)
+    source = file.as_text()
     with open_text(source, newline="\n") as text:
         for line in lines_of(text, source):
             content = line.removesuffix("\n").removesuffix("\r")

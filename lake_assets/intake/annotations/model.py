@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from lake_assets.contracts.record_types import RecordType
 from lake_assets.intake.formats import DataFormat, compression_of
@@ -70,11 +70,19 @@ class AnnotationFile:
         """Return a record that has every column of its type; null unless among ``values``."""
         return {**dict.fromkeys(self.kind.columns), **values}
 
-    def as_text(self, form: DataFormat) -> DataFile:
-        """Return the file as the readers of text know it."""
+    def as_text(self, form: DataFormat | None = None) -> DataFile:
+        """Return the file as the readers of text know it.
+
+        Args:
+            form: Its format among theirs; None: they only have to name it in messages.
+        """
         limits = Limits(rows=BLOCK_RECORDS, byte_count=_BLOCK_BYTES)
         return DataFile(
-            name=self.name, path=self.path, format=form, options=ReadOptions(), limits=limits
+            name=self.name,
+            path=self.path,
+            format=form or cast(DataFormat, self.format),
+            options=ReadOptions(),
+            limits=limits,
         )
 
 

@@ -7,8 +7,18 @@ from pathlib import Path
 
 from lake_assets.contracts.record_types import RecordType, record_type
 from lake_assets.errors import UnsupportedFormat
+from lake_assets.intake.annotations import (
+    alto,
+    coco,
+    funsd,
+    hocr,
+    jsonl,
+    paddleocr,
+    page_xml,
+    sroie,
+    tesseract,
+)
 from lake_assets.intake.annotations.formats import annotation_format
-from lake_assets.intake.annotations.jsonl import read_jsonl
 from lake_assets.intake.annotations.model import (
     AnnotationFile,
     AnnotationFormat,
@@ -16,14 +26,21 @@ from lake_assets.intake.annotations.model import (
     Piece,
     blocks_of,
 )
-from lake_assets.intake.annotations.sroie import read_boxes, read_keys
 
 _Reader = Callable[[AnnotationFile], Iterator[Piece]]
 _READERS: dict[AnnotationFormat, dict[str, _Reader]] = {
     # By format and record type.
-    AnnotationFormat.SROIE_BOXES: {"ocr": read_boxes},
-    AnnotationFormat.SROIE_KEYS: {"kie": read_keys},
-    AnnotationFormat.JSONL: dict.fromkeys(("ocr", "kie", "vqa", "layout"), read_jsonl),
+    AnnotationFormat.SROIE_BOXES: {"ocr": sroie.read_boxes},
+    AnnotationFormat.SROIE_KEYS: {"kie": sroie.read_keys},
+    AnnotationFormat.FUNSD: {"ocr": funsd.read_words, "kie": funsd.read_entities},
+    AnnotationFormat.COCO: {"layout": coco.read_coco},
+    AnnotationFormat.PAGE_XML: {"ocr": page_xml.read_text, "layout": page_xml.read_regions},
+    AnnotationFormat.ALTO: {"ocr": alto.read_text, "layout": alto.read_blocks},
+    AnnotationFormat.HOCR: {"ocr": hocr.read_hocr},
+    AnnotationFormat.PADDLEOCR_LABELS: {"ocr": paddleocr.read_labels},
+    AnnotationFormat.PADDLEOCR_RESULTS: {"ocr": paddleocr.read_results},
+    AnnotationFormat.TESSERACT_TSV: {"ocr": tesseract.read_tsv},
+    AnnotationFormat.JSONL: dict.fromkeys(("ocr", "kie", "vqa", "layout"), jsonl.read_jsonl),
 }
 
 

@@ -223,14 +223,18 @@ def _values(text: TextIO, file: DataFile) -> Iterator[_Parsed]:
         while window.peek():
             yield window.take_value()
         return
+    yield from _elements(window)
+    if window.peek():
+        raise window.error("there is more text after the array")
+
+
+def _elements(window: _Window) -> Iterator[_Parsed]:
     window.take("[")
     while window.peek() != "]":
         yield window.take_value()
         if window.peek() != "]":
             window.take(",")
     window.take("]")
-    if window.peek():
-        raise window.error("there is more text after the array")
 
 
 class _Window:
@@ -306,3 +310,48 @@ class _Window:
         more = self._text.read(max(_READ_CHARS, len(kept)))
         self._gone += self._start
         self._buffer, self._start, self._at_end = kept + more, 0, not more
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One item of a list that is a value of a file's one object."""
+
+    key: str
+    value: dict[str, Any] | None
+    """The item; None if it is rejected."""
+    rejected: RejectedRow | None
+
+
+def list_members(file: DataFile) -> Iterator[Member]:
+    """Yield the items of the lists in a file that is one object; its other values are skipped.
+
+    Raises:
+        UnreadableSource: The file is not one valid JSON object.
+    """
+    with open_text(file, newline="\n") as text:
+        window = _Window(text, file)
+        window.take("{")
+        while window.peek() != "}":
+            key = window.take_value().value
+            if not isinstance(key, str):
+                raise window.error("a key is no string")
+            window.take(":")
+            yield from _members(window, key, file)
+            if window.peek() != "}":
+                window.take(",")
+        window.take("}")
+        if window.peek():
+            raise window.error("there is more text after the object")
+
+
+def _members(window: _Window, key: str, file: DataFile) -> Iterator[Member]:
+    if window.peek() != "[":
+        window.take_value()
+        return
+    for number, piece in enumerate(_elements(window)):
+        broken = piece.broken or _broken(piece)
+        yield Member(
+            key,
+            None if broken else piece.value,
+            _rejected(file, number, broken, piece.text) if broken else None,
+        )
