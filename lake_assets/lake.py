@@ -387,24 +387,28 @@ class Lake:
         return sql.query(query, parameters)
 
     def catalog(self) -> list[dict[str, Any]]:
-        """Return the catalog, one entry per dataset that exists, sorted by name."""
-        from lake_assets.storage.system_tables import PARTITIONS
-        from lake_assets.storage.tables.arrow_types import python_rows
+        """Return the catalog, one entry per dataset and variant that exists, sorted by name."""
+        from lake_assets.upkeep.catalog import catalog_entries
 
-        if not self.stores.tables.exists(PARTITIONS.name):
-            return []
-        rows = python_rows(self.stores.tables.read(PARTITIONS.name))
-        return sorted(rows, key=lambda row: (row["provider"], row["dataset"], row["task"]))
+        return catalog_entries(self.stores)
+
+    def variants(self, names: Iterable[DatasetName] | None = None) -> tuple[VariantName, ...]:
+        """Return the variants of tasks that these datasets (default: all) have, sorted."""
+        from lake_assets.upkeep.catalog import variants_of
+
+        return variants_of(self.stores, names)
 
     def check(
         self, names: Iterable[DatasetName] | None = None
-    ) -> list[tuple[DatasetName, Check, CheckResult]]:
-        """Run every check on these datasets (default: all) and return what they found."""
-        from lake_assets.upkeep.checks import CHECKS
+    ) -> list[tuple[Destination, Check, CheckResult]]:
+        """Run every check on these datasets (default: all) and return what they found.
+
+        What annotates them is checked too.
+        """
+        from lake_assets.upkeep.task_checks import check_all
 
         datasets = self.registry.dataset_names() if names is None else tuple(names)
-        found = {check.name: check.rule(self.stores, datasets) for check in CHECKS}
-        return [(name, check, found[check.name][name]) for name in datasets for check in CHECKS]
+        return check_all(self.stores, datasets, self.variants(datasets))
 
 
 def _require_no_rest(layout: LakeLayout) -> None:

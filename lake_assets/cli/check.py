@@ -11,7 +11,7 @@ from lake_assets.cli.context import Session, session
 from lake_assets.cli.questions import known_dataset
 
 if TYPE_CHECKING:
-    from lake_assets.contracts.names import DatasetName
+    from lake_assets.contracts.names import DatasetName, Destination
     from lake_assets.upkeep.checks import Check, CheckResult
 
 
@@ -52,7 +52,7 @@ def _run_checks(opened: Session, names: list[DatasetName]) -> list[dict[str, Any
     return rows
 
 
-def _row(name: DatasetName, rule: Check, result: CheckResult) -> dict[str, Any]:
+def _row(name: Destination, rule: Check, result: CheckResult) -> dict[str, Any]:
     return {
         "dataset": str(name),
         "check": rule.name,

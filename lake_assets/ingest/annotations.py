@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_assets.contracts.names import VariantName
+from lake_assets.contracts.shape_columns import outside_image
 from lake_assets.contracts.tasks import TaskContract, require_metadata
 from lake_assets.errors import FatalError, SchemaMismatch
 from lake_assets.ingest.image_names import ImageNames, ImageRow, NoImage
@@ -191,10 +192,12 @@ class _Checker:
                  for i in meant]  # fmt: skip
         widths, heights = zip(*sizes, strict=True)
         boxes = self.table["box"].combine_chunks()
-        for position, actual in outside_image(boxes, widths, heights).items():
+        outside = outside_image(boxes, pa.array(widths), pa.array(heights))
+        for position in pc.indices_nonzero(outside.is_valid()).to_pylist():
             width, height = sizes[position]
             self._reject(position, "boxes_lie_inside_their_images", path="box",
-                         expected=f"within {width} x {height} px", actual=actual)  # fmt: skip
+                         expected=f"within {width} x {height} px",
+                         actual=outside[position].as_py())  # fmt: skip
 
     def _check_allowed(self) -> None:
         for name, allowed in self._contract.allowed_in_columns().items():
@@ -204,18 +207,6 @@ class _Checker:
                 self._reject(position, "fields_hold_allowed_values", path=name,
                              expected=f"one of {', '.join(allowed)}",
                              actual=repr(self.table[name][position].as_py()))  # fmt: skip
-
-
-def outside_image(boxes: Any, widths: Sequence[Any], heights: Sequence[Any]) -> dict[int, str]:
-    found = {}
-    for n, (box, width, height) in enumerate(zip(boxes.to_pylist(), widths, heights, strict=True)):
-        if box is None or width is None or None in box.values():
-            continue
-        if box["x_min"] < 0 or box["y_min"] < 0 or box["x_max"] > width or box["y_max"] > height:
-            found[n] = (
-                f"x {box['x_min']:g} to {box['x_max']:g}, y {box['y_min']:g} to {box['y_max']:g}"
-            )
-    return found
 
 
 def _with_metadata(rows: Any, contract: TaskContract, meta: Mapping[str, str]) -> Any:

@@ -16,6 +16,12 @@ from lake_assets.contracts.tasks import TaskContract
 from lake_assets.storage.tables import TableSpec
 
 INSTANT = pa.timestamp("us", tz="UTC")
+DATASET_KEY = "provider || '/' || dataset"
+"""SQL for the name of the dataset that a row of the lake's own tables is about."""
+DESTINATION_KEY = (
+    f"{DATASET_KEY} || CASE WHEN task = 'raw' THEN '' ELSE '/' || task || '/' || variant END"
+)
+"""SQL for the name of the dataset or variant that a row of the ledger or quarantine is about."""
 
 
 def _column(name: str, kind: Any, comment: str) -> Any:

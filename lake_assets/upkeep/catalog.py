@@ -5,7 +5,7 @@ A row is made from the tables themselves, so it can always be made again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
-from lake_assets.contracts.names import TASKS, Destination, VariantName
+from lake_assets.contracts.names import TASKS, DatasetName, Destination, VariantName
 from lake_assets.contracts.registry import DatasetContract, Registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors
 from lake_assets.storage.files import storage_errors
-from lake_assets.storage.system_tables import IMAGES, PARTITIONS, QUARANTINE, UPLOADS
+from lake_assets.storage.system_tables import (
+    DATASET_KEY,
+    DESTINATION_KEY,
+    IMAGES,
+    PARTITIONS,
+    QUARANTINE,
+    UPLOADS,
+)
 from lake_assets.storage.tables import Commit, Delivery, Part, TableFacts
 from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
@@ -28,10 +35,10 @@ def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     """Return the rows of ``lake.partitions`` for these datasets, as a ``pyarrow.Table``."""
     registry, known = stores.registry(), frozenset(stores.tables.names())
     ask = _Ask(stores, names)
-    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", _DATASET)
+    images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", DATASET_KEY)
     images |= ask.annotated()
-    quarantined = ask(QUARANTINE.name, "count(*)", _DESTINATION)
-    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", _DESTINATION)
+    quarantined = ask(QUARANTINE.name, "count(*)", DESTINATION_KEY)
+    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", DESTINATION_KEY)
     rows = []
     for name in names:
         facts = stores.tables.facts(name.table) if name.table in known else None
@@ -48,12 +55,6 @@ def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     return pa.Table.from_pylist(rows, schema=PARTITIONS.schema)
 
 
-_DATASET = "provider || '/' || dataset"
-_DESTINATION = (
-    f"{_DATASET} || CASE WHEN task = 'raw' THEN '' ELSE '/' || task || '/' || variant END"
-)
-
-
 def _contract(registry: Registry, name: Destination) -> DatasetContract | TaskContract:
     """Return what ``name`` promises; of a task that was deleted, nothing."""
     if isinstance(name, VariantName):
@@ -66,6 +67,34 @@ def _own_bytes(stores: Stores, name: VariantName) -> int:
     plan = stores.tables.plan(name.table)
     paths = plan.paths(name.table_rows) if plan is not None else ()
     return sum(Path(path).stat().st_size for path in paths)
+
+
+def catalog_entries(stores: Stores) -> list[dict[str, Any]]:
+    """Return the rows of ``lake.partitions``, sorted by name."""
+    from lake_assets.storage.tables.arrow_types import python_rows
+
+    if not stores.tables.exists(PARTITIONS.name):
+        return []
+    rows = python_rows(stores.tables.read(PARTITIONS.name))
+    keys = ("provider", "dataset", "task", "variant")
+    return sorted(rows, key=lambda row: tuple(row[key] for key in keys))
+
+
+def variants_of(
+    stores: Stores, names: Iterable[DatasetName] | None = None
+) -> tuple[VariantName, ...]:
+    """Return the variants of tasks that these datasets (None: all) have, sorted."""
+    if not stores.tables.exists(UPLOADS.name):
+        return ()
+    rows = LakeSql(stores.tables, scratch=stores.layout.scratch).rows(
+        UPLOADS.name,
+        "SELECT DISTINCT provider, dataset, task, variant FROM {table} WHERE task != 'raw'",
+        (),
+        prune={},
+    )
+    found = [VariantName(DatasetName(p, d), task, variant) for p, d, task, variant in rows]
+    wanted = None if names is None else frozenset(names)
+    return tuple(sorted((n for n in found if wanted is None or n.of in wanted), key=str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +200,7 @@ class _Ask:
     def annotated(self) -> dict[str, tuple[int, int]]:
         """Return how many images the records of each variant are about; they store none."""
         for task in sorted({name.task for name in self._names if isinstance(name, VariantName)}):
-            key = f"{_DATASET} || '/{task}/' || variant"
+            key = f"{DATASET_KEY} || '/{task}/' || variant"
             self._rows |= self(f"{TASKS}.{task}", "count(*), count(DISTINCT _image)", key)
         return {key: (images, 0) for key, (_, images) in self._rows.items()}
 

@@ -8,15 +8,27 @@ the ledger and the tables of images and rejected rows, is read once for all of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import (
+    DatasetName,
+    Destination,
+    VariantName,
+    parse_destination,
+)
+from lake_assets.contracts.registry import Registry
+from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import DamagedTable
-from lake_assets.query.duckdb import LakeSql, connect, disk_errors, files_in_sql
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, RAW_COLUMNS, UPLOADS
+from lake_assets.query.duckdb import LakeSql, connect
+from lake_assets.storage.system_tables import (
+    DATASET_KEY,
+    IMAGES,
+    UPLOADS,
+    columns_of,
+)
 from lake_assets.stores import Stores
 
 _FETCHED_ROWS = 10_000
@@ -31,8 +43,9 @@ class CheckResult:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-Results = dict[DatasetName, CheckResult]
-Rule = Callable[[Stores, Sequence[DatasetName]], Results]
+Results = dict[Destination, CheckResult]
+Rule = Callable[[Stores, Sequence[Any]], Results]
+"""Takes datasets or, if it is about a task's asset, variants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +65,12 @@ class Check:
         return (self.rule.__doc__ or "").strip().splitlines()[0]
 
 
-def rows_are_accounted_for(stores: Stores, names: Sequence[DatasetName]) -> Results:
+def rows_are_accounted_for(stores: Stores, names: Sequence[Destination]) -> Results:
     """For every upload, rows in = accepted + rejected + duplicate, and rejected ones are kept."""
-    look = _Look(stores, names)
-    wrong = look.by_dataset(
+    look = Look(stores, names)
+    wrong = look.by_name(
         UPLOADS.name,
-        f"""SELECT provider, dataset, upload_id FROM {UPLOADS.name}
+        f"""SELECT {look.key}, upload_id FROM {UPLOADS.name}
             WHERE {look.ours} AND rows_in != accepted + rejected + duplicate""",
     )
     for name, lost in _rejected_that_differ(look).items():
@@ -66,7 +79,7 @@ def rows_are_accounted_for(stores: Stores, names: Sequence[DatasetName]) -> Resu
     return {
         name: CheckResult(
             passed=not wrong[name],
-            summary=_summary(
+            summary=summary(
                 f"{totals[name]} rows in, all accounted for", "uploads do not add up", wrong[name]
             ),
             numbers={"rows_in": totals[name], "wrong_uploads": len({*wrong[name]})},
@@ -75,17 +88,17 @@ def rows_are_accounted_for(stores: Stores, names: Sequence[DatasetName]) -> Resu
     }
 
 
-def accepted_rows_are_in_the_table(stores: Stores, names: Sequence[DatasetName]) -> Results:
-    """Every upload has as many rows in the dataset's table as its ledger says were accepted."""
-    look = _Look(stores, names)
-    told: dict[DatasetName, dict[str, int]] = defaultdict(dict)
-    for provider, dataset, upload_id, accepted in look.rows(
+def accepted_rows_are_in_the_table(stores: Stores, names: Sequence[Destination]) -> Results:
+    """Every upload has as many rows in its table as its ledger says were accepted."""
+    look = Look(stores, names)
+    told: dict[Destination, dict[str, int]] = defaultdict(dict)
+    for key, upload_id, accepted in look.rows(
         UPLOADS.name,
-        f"SELECT provider, dataset, upload_id, accepted FROM {UPLOADS.name} "
+        f"SELECT {look.key}, upload_id, accepted FROM {UPLOADS.name} "
         f"WHERE {look.ours} AND accepted != 0",
     ):
-        told[DatasetName(provider, dataset)][upload_id] = accepted
-    results = {}
+        told[parse_destination(key)][upload_id] = accepted
+    results: Results = {}
     for name in names:
         found = dict(look.of_table(name, "SELECT _upload_id, count(*) FROM {table} GROUP BY ALL"))
         ids = {*told[name], *found}
@@ -93,57 +106,64 @@ def accepted_rows_are_in_the_table(stores: Stores, names: Sequence[DatasetName])
         total = sum(told[name].values())
         results[name] = CheckResult(
             passed=not wrong,
-            summary=_summary(f"{total} accepted rows in {name.table}", "uploads differ", wrong),
+            summary=summary(f"{total} accepted rows in {name.table}", "uploads differ", wrong),
             numbers={"accepted": total, "wrong_uploads": len(wrong)},
         )
     return results
 
 
-def schema_matches_table(stores: Stores, names: Sequence[DatasetName]) -> Results:
+def schema_matches_table(stores: Stores, names: Sequence[Destination]) -> Results:
     """The table has the lake's columns and those that its contract names; its files can be read."""
-    look = _Look(stores, names)
+    look = Look(stores, names)
     registry = stores.registry()
-    results = {}
+    results: Results = {}
     for name in names:
         schema = stores.tables.schema(name.table)
         if schema is None:
             results[name] = CheckResult(passed=True, summary=f"{name.table} does not exist yet")
             continue
-        contract = registry.contract(name)
-        promised = {*RAW_COLUMNS.names, *contract.unique_by}
-        promised |= {column for column in (contract.time_column, contract.image_column) if column}
-        # Columns with image bytes are taken out of rows; what is left of them is `_image`.
-        missing = sorted(promised - {*schema.names, contract.image_column or ""})
+        missing = sorted(_promised_columns(registry, name) - {*schema.names})
         look.rows(name.table, f"SELECT * FROM {name.table} LIMIT 0", parameters=())
         results[name] = CheckResult(
             passed=not missing,
-            summary=_summary(f"{len(schema)} columns as promised", "columns are missing", missing),
+            summary=summary(f"{len(schema)} columns as promised", "columns are missing", missing),
             numbers={"columns": len(schema), "missing_columns": len(missing)},
         )
     return results
 
 
+def _promised_columns(registry: Registry, name: Destination) -> set[str]:
+    promised = {*columns_of(name).names}
+    if isinstance(name, VariantName):  # its task may be deleted: then nothing is promised
+        contract = registry.tasks.get(name.task, TaskContract())
+        return promised | {*contract.promised_columns().names, *contract.key}
+    dataset = registry.contract(name)
+    promised |= {*dataset.key} | ({dataset.time_column} if dataset.time_column else set())
+    # Columns with image bytes are taken out of rows; what is left of them is `_image`.
+    return promised - {dataset.image_column or ""}
+
+
 def every_image_is_stored(stores: Stores, names: Sequence[DatasetName]) -> Results:
     """Each image of the dataset has its stored file, of the right size, and its thumbnail."""
-    look = _Look(stores, names)
+    look = Look(stores, names)
     counts: dict[DatasetName, int] = defaultdict(int)
     absent: dict[DatasetName, list[str]] = defaultdict(list)
     for provider, dataset, sha, location, thumbnail, byte_count in look.streamed(
         IMAGES.name,
         f"""SELECT provider, dataset, sha256, location, thumbnail, stored_byte_count
-            FROM {IMAGES.name} WHERE {look.ours}""",
+            FROM {IMAGES.name} WHERE {DATASET_KEY} IN (SELECT unnest($1))""",
     ):
         name = DatasetName(provider, dataset)
         counts[name] += 1
         is_there = stores.thumbnails.size(thumbnail) is not None
         if stores.assets.size(location) != byte_count or not is_there:
             absent[name].append(sha)
-    results = {}
+    results: Results = {}
     for name in names:
         unknown = _images_without_facts(look, name)
         results[name] = CheckResult(
             passed=not absent[name] and not unknown,
-            summary=_summary(
+            summary=summary(
                 f"{counts[name]} images stored", "images are not", [*absent[name], *unknown]
             ),
             numbers={"images": counts[name], "missing": len(absent[name]),
@@ -154,10 +174,10 @@ def every_image_is_stored(stores: Stores, names: Sequence[DatasetName]) -> Resul
 
 def rejected_share_is_small(stores: Stores, names: Sequence[DatasetName]) -> Results:
     """No more than `rejected_share_limit` of the rows that came in were rejected."""
-    look = _Look(stores, names)
+    look = Look(stores, names)
     totals, rejected = look.totals("rows_in"), look.totals("rejected")
     limit = stores.settings.rejected_share_limit
-    results = {}
+    results: Results = {}
     for name in names:
         share = rejected[name] / totals[name] if totals[name] else 0.0
         results[name] = CheckResult(
@@ -169,11 +189,11 @@ def rejected_share_is_small(stores: Stores, names: Sequence[DatasetName]) -> Res
     return results
 
 
-def _damage_fails(rule: Rule) -> Rule:
+def damage_fails(rule: Rule) -> Rule:
     """Return ``rule`` so that a table that cannot be read fails it, for the datasets it is of."""
 
     @wraps(rule)
-    def look(stores: Stores, names: Sequence[DatasetName]) -> Results:
+    def look(stores: Stores, names: Sequence[Destination]) -> Results:
         try:
             return rule(stores, names)
         except DamagedTable as error:
@@ -200,13 +220,13 @@ _RULES = (
         rule=rejected_share_is_small,
     ),
 )  # fmt: skip
-CHECKS = tuple(replace(check, rule=_damage_fails(check.rule)) for check in _RULES)
+CHECKS = tuple(replace(check, rule=damage_fails(check.rule)) for check in _RULES)
 
 
-class _Look:
+class Look:
     """Questions about some datasets, over one connection."""
 
-    def __init__(self, stores: Stores, names: Sequence[DatasetName]) -> None:
+    def __init__(self, stores: Stores, names: Sequence[Destination]) -> None:
         scratch = stores.layout.scratch
         self._tables = stores.tables
         self._connection = connect(scratch=scratch)
@@ -214,126 +234,4 @@ class _Look:
         self._keys = [str(name) for name in names]
         self._prune = _own(names[0]) if len(names) == 1 else {}
         self._known = frozenset(stores.tables.names())
-        self.ours = "provider || '/' || dataset IN (SELECT unnest($1))"
-        """Condition on the tables that datasets share; queries have the datasets as parameter 1."""
-
-    def has(self, table: str) -> bool:
-        """Return whether there is such a table."""
-        return table in self._known
-
-    def rows(
-        self, table: str, sql: str, parameters: Sequence[object] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; none where ``table`` does not exist yet."""
-        return list(self.streamed(table, sql, parameters))
-
-    def streamed(
-        self, table: str, sql: str, parameters: Sequence[object] | None = None
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query as they come."""
-        if not self.has(table):
-            return
-        values = (self._keys,) if parameters is None else parameters
-        relation = self._sql.query(sql, values, prune=self._prune)
-        while rows := self._fetched(relation):
-            yield from rows
-
-    def _fetched(self, relation: Any) -> list[tuple[Any, ...]]:
-        with disk_errors(self._tables.warehouse):
-            rows: list[tuple[Any, ...]] = relation.fetchmany(_FETCHED_ROWS)
-        return rows
-
-    def by_dataset(self, table: str, sql: str) -> dict[DatasetName, list[str]]:
-        """Return the third column of a query, by the dataset that the first two name."""
-        found: dict[DatasetName, list[str]] = defaultdict(list)
-        for provider, dataset, value in self.rows(table, sql):
-            found[DatasetName(provider, dataset)].append(value)
-        return found
-
-    def totals(self, count: str) -> dict[DatasetName, int]:
-        """Return the sum of a column of the ledger for each dataset."""
-        rows = self.rows(
-            UPLOADS.name,
-            f"""SELECT provider, dataset, sum({count})::BIGINT FROM {UPLOADS.name}
-                WHERE {self.ours} GROUP BY ALL""",
-        )
-        sums = {DatasetName(provider, dataset): total for provider, dataset, total in rows}
-        return defaultdict(int, sums)
-
-    def of_table(self, name: DatasetName, sql: str) -> list[tuple[Any, ...]]:
-        """Return what a query answers about a dataset's own table; none if there is no table.
-
-        Args:
-            sql: With ``{table}``. Of the columns, only the lake's own.
-        """
-        plan = self._tables.plan(name.table) if self.has(name.table) else None
-        if plan is None:  # no such table, or one with delete files
-            return self.rows(name.table, sql.format(table=name.table), parameters=())
-        if not plan.files:
-            return []
-        # Straight from the files, which all have the lake's columns: 1 ms, where a view of all
-        # columns takes 5; and a run may check thousands of tables.
-        source = files_in_sql(plan.paths())
-        with disk_errors(self._tables.warehouse):
-            relation = self._connection.sql(sql.format(table=source))
-            answer: list[tuple[Any, ...]] = relation.fetchall()
-        return answer
-
-    def of_one(self, name: DatasetName, sql: str) -> list[tuple[Any, ...]]:
-        """Return what a query answers whose parameters are a dataset's provider and name."""
-        values = (name.provider, name.dataset)
-        relation = self._sql.query(sql, values, prune=_own(name))
-        with disk_errors(self._tables.warehouse):
-            answer: list[tuple[Any, ...]] = relation.fetchall()
-        return answer
-
-
-def _own(name: DatasetName) -> dict[str, str]:
-    return {"provider": name.provider, "dataset": name.dataset}
-
-
-def _rejected_that_differ(look: _Look) -> dict[DatasetName, list[str]]:
-    """Return the uploads of which not as many rows are in the quarantine as the ledger says."""
-    told = f"SELECT provider, dataset, upload_id, rejected FROM {UPLOADS.name} WHERE {look.ours}"
-    if not look.has(QUARANTINE.name):  # right only if nothing should be in it
-        told = f"SELECT provider, dataset, upload_id FROM ({told}) WHERE rejected != 0"
-        return look.by_dataset(UPLOADS.name, told)
-    return look.by_dataset(
-        UPLOADS.name,
-        f"""
-        WITH told AS ({told}), found AS (
-            SELECT provider, dataset, _upload_id AS upload_id, count(*) AS found
-            FROM {QUARANTINE.name} WHERE {look.ours} GROUP BY ALL
-        )
-        SELECT provider, dataset, upload_id
-        FROM told FULL JOIN found USING (provider, dataset, upload_id)
-        WHERE coalesce(rejected, 0) != coalesce(found, 0)
-        """,
-    )
-
-
-def images_without_facts(stores: Stores, name: DatasetName) -> list[str]:
-    """Return the images, by SHA-256, that a dataset's rows name and ``lake.images`` lacks."""
-    return _images_without_facts(_Look(stores, [name]), name)
-
-
-def _images_without_facts(look: _Look, name: DatasetName) -> list[str]:
-    if not look.has(IMAGES.name):
-        return []
-    # Most tables of a large lake have no images, which their files' statistics tell at once.
-    if not look.of_table(name, "SELECT 1 FROM {table} WHERE _image IS NOT NULL LIMIT 1"):
-        return []
-    rows = look.of_one(
-        name,
-        f"""SELECT DISTINCT _image FROM {name.table} WHERE _image IS NOT NULL AND _image NOT IN
-            (SELECT sha256 FROM {IMAGES.name} WHERE provider = $1 AND dataset = $2)""",
-    )
-    return [sha for (sha,) in rows]
-
-
-def _summary(good: str, bad: str, wrong: Sequence[str]) -> str:
-    if not wrong:
-        return good
-    listed = sorted({*wrong})
-    shown = ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")
-    return f"{len(listed)} {bad}: {shown}"
+        self.key = DESTINATION_KEY

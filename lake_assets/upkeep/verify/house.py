@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination, in_order
 from lake_assets.contracts.registry import load_registry
 from lake_assets.errors import InvalidName, LakeError
 from lake_assets.intake.uploads import State
@@ -80,7 +80,7 @@ def look_at_counts(look: Look) -> Iterator[Seen]:
     """Compare the ledger with the tables, for all datasets at once."""
     shared = {"lake.images", "lake.quarantine", "lake.uploads"}
     # What is broken is told already, and its rows cannot be counted.
-    names = [name for name in _datasets(look) if not look.broken_tables & {name.table, *shared}]
+    names = [name for name in _destinations(look) if not look.broken_tables & {name.table, *shared}]
     if not names:
         return
     try:
@@ -99,13 +99,13 @@ def look_at_counts(look: Look) -> Iterator[Seen]:
             )  # fmt: skip
 
 
-def _wrong_counts(look: Look, names: Sequence[DatasetName]) -> dict[DatasetName, list[str]]:
+def _wrong_counts(look: Look, names: Sequence[Destination]) -> dict[Destination, list[str]]:
     """Return what of each dataset does not agree; datasets that do are left out.
 
     Raises:
         RetryableError, OSError: The tables cannot be read just now.
     """
-    wrong: dict[DatasetName, list[str]] = defaultdict(list)
+    wrong: dict[Destination, list[str]] = defaultdict(list)
     try:
         for rule in _COUNTS:
             for name, result in rule(look.stores, names).items():
@@ -123,28 +123,29 @@ def _wrong_counts(look: Look, names: Sequence[DatasetName]) -> dict[DatasetName,
     return {name: messages for name, messages in wrong.items() if messages}
 
 
-def _unknown_images(look: Look, name: DatasetName) -> list[str]:
+def _unknown_images(look: Look, name: Destination) -> list[str]:
     unknown = images_without_facts(look.stores, name)
     if not unknown:
         return []
     return [f"{len(unknown)} images of its rows are not in lake.images: {unknown[0]}…"]
 
 
-def _severity(look: Look, name: DatasetName) -> Severity:
+def _severity(look: Look, name: Destination) -> Severity:
     """Counts of a dataset that a process is working on, or died over, need not agree yet."""
     is_rebuilt = name in look.stores.rebuilds.names()
     in_work = any(True for _ in look.stores.staging.uploads(State.PROCESSING, name=name))
     return Severity.WARNING if is_rebuilt or in_work else Severity.DAMAGE
 
 
-def _datasets(look: Look) -> list[DatasetName]:
-    """Return those that have a table, or should have one: a table may be gone as a whole."""
-    found: set[DatasetName] = set()
+def _destinations(look: Look) -> tuple[Destination, ...]:
+    """Return what has a table, or should have one: a table may be gone as a whole."""
+    found: set[Destination] = set()
     if not look.pointers:  # nothing was ingested yet, or the catalog is lost
-        return []
+        return ()
     with suppress(LakeError):  # a broken registry is a finding of its own
         found.update(look.stores.registry().dataset_names())
     for table in look.pointers:
         with suppress(InvalidName):  # lake.images and its like
             found.add(DatasetName.parse(table))
-    return sorted(found)
+    found |= {upload.name for upload in look.stores.staging.uploads(State.DONE)}
+    return in_order(found)
