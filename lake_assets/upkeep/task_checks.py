@@ -124,7 +124,7 @@ def _wrong_records(
             ON record._image = image.sha256
         )"""
     (row,) = look.of_one(name, sql)
-    return row
+    return tuple(row)
 
 
 _OF_DATASET = "WHERE provider = $1 AND dataset = $2"
