@@ -19,10 +19,13 @@ from typing import Any
 
 import dagster as dg
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import Destination, VariantName, dataset_of
 from lake_assets.defs import progress
-from lake_assets.defs.partitions import datasets
+from lake_assets.defs.ingestion.assets import ingest_dataset
+from lake_assets.defs.ingestion.jobs import ingest_uploads
+from lake_assets.defs.partitions import datasets, variant_key, variants_of
 from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.defs.tasks.assets import job_name, task_key
 from lake_assets.errors import LakeError, RetryableError
 from lake_assets.ingest import FailedUpload, Outcome
 from lake_assets.ingest.model import outcome_from_plain
@@ -31,8 +34,6 @@ from lake_assets.storage.files import write_atomically
 from lake_assets.storage.locks import exclusive_lock
 from lake_assets.upkeep.catalog import refresh_catalog
 
-_JOB = "ingest_uploads"
-_STEP = "ingest_dataset"
 _OPENING_S = 60.0
 _SUPERSEDED = "Function `dev_command` is superseded"
 """`dg dev`, which supersedes it, wants a project of its own kind; this is its supported core."""
@@ -45,7 +46,7 @@ _INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 class RunReport:
     """What one run of the main job did."""
 
-    name: DatasetName
+    name: Destination
     run_id: str
     success: bool
     outcomes: tuple[Outcome, ...]
@@ -79,17 +80,17 @@ def run_now(
     lake: Lake,
     *,
     upload_ids: frozenset[str] | None,
-    names: Sequence[DatasetName],
+    names: Sequence[Destination],
     rebuild: bool,
     on_rows: Callable[[int], None],
     on_wait: Callable[[str], None],
     on_report: Callable[[RunReport], None] = lambda report: None,
 ) -> tuple[RunReport, ...]:
-    """Run the main job in this process for each dataset in turn and say what became of it.
+    """Run the main job, or a task's, in this process for each name in turn; say what became of it.
 
     Args:
         upload_ids: Only these of the pending uploads; None: all.
-        names: Datasets to bring up to date.
+        names: Datasets, and variants of tasks, to bring up to date.
         rebuild: Read all their finished uploads again.
         on_rows: Called with the rows read so far of the present dataset.
         on_wait: Called with a dataset's name when another process is ingesting it.
@@ -97,40 +98,53 @@ def run_now(
     """
     from lake_assets.definitions import build_definitions
 
-    job = build_definitions(str(lake.home)).resolve_job_def(_JOB)
+    definitions = build_definitions(str(lake.home))
     config = {"rebuild": rebuild, "upload_ids": sorted(upload_ids or ())}
     with lake_instance(lake) as instance:
         close_dead_runs(instance)
-        instance.add_dynamic_partitions(str(datasets.name), [str(name) for name in names])
+        _add_partitions(instance, names)
         reports = []
         for name in names:
             errors: list[LakeError] = []
             with _reporting(on_rows, on_wait, errors.append):
+                job = definitions.resolve_job_def(_job_name(name))
                 reports.append(_run(lake, instance, job, name, config, errors))
             on_report(reports[-1])
         return tuple(reports)
+
+
+def _job_name(name: Destination) -> str:
+    return job_name(name.task) if isinstance(name, VariantName) else ingest_uploads.name
+
+
+def _add_partitions(instance: dg.DagsterInstance, names: Sequence[Destination]) -> None:
+    keys = sorted({str(dataset_of(name)) for name in names})
+    instance.add_dynamic_partitions(str(datasets.name), keys)
+    for name in names:
+        if isinstance(name, VariantName):
+            instance.add_dynamic_partitions(str(variants_of(name.task).name), [name.variant])
 
 
 def _run(
     lake: Lake,
     instance: dg.DagsterInstance,
     job: dg.JobDefinition,
-    name: DatasetName,
+    name: Destination,
     config: Mapping[str, object],
     errors: list[LakeError],
 ) -> RunReport:
     result = job.execute_in_process(
-        partition_key=str(name),
+        partition_key=variant_key(name) if isinstance(name, VariantName) else str(name),
         instance=instance,
         run_config={
-            "ops": {_STEP: {"config": config}},
+            "ops": {_step(name): {"config": config}},
             # The command prints what came of it; the events are in the UI.
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         tags={"lake/started_by": "lake process start"},
         raise_on_error=False,
     )
-    outcomes = _outcomes(result)
+    outcomes = _outcomes(result, name)
     if not result.success and name in lake.stores.stale.names():
         # The uploads that are in the tables belong in the catalog, whatever became of the others.
         refresh_catalog(lake.stores, [name])
@@ -228,9 +242,16 @@ def _reporting(
         progress.on_error.reset(error)
 
 
-def _outcomes(result: dg.ExecuteInProcessResult) -> tuple[Outcome, ...]:
+def _step(name: Destination) -> str:
+    if isinstance(name, VariantName):
+        return task_key(name.task).to_python_identifier()
+    return ingest_dataset.op.name
+
+
+def _outcomes(result: dg.ExecuteInProcessResult, name: Destination) -> tuple[Outcome, ...]:
+    own = task_key(name.task) if isinstance(name, VariantName) else dg.AssetKey("raw")
     for event in result.get_asset_materialization_events():
-        if event.asset_key == dg.AssetKey("raw"):
+        if event.asset_key == own:
             uploads: Any = event.materialization.metadata["uploads"].value
             return tuple(outcome_from_plain(item) for item in uploads)
     return ()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from lake_assets.contracts.names import Destination
+from lake_assets.contracts.names import Destination, VariantName
 
 _BACK_OFF_S = 20.0
 _LONGEST_BACK_OFF_S = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """An upload that waits for a run."""
 
@@ -43,10 +43,21 @@ class PlannedRun:
 
 
 def plan_runs(waiting: Iterable[Waiting]) -> tuple[PlannedRun, ...]:
-    """Return one run per dataset that has uploads waiting, sorted by name."""
-    ordered = sorted(waiting)
-    return tuple(
+    """Return one run per dataset or variant that has uploads waiting, sorted by name.
+
+    Annotations wait for the raw data of their dataset that was delivered before them: they refer
+    to its images.
+    """
+    ordered = sorted(waiting, key=lambda item: (str(item.name), item.upload_id, item.version))
+    planned = [
         _planned(name, tuple(group)) for name, group in groupby(ordered, lambda item: item.name)
+    ]
+    first = {run.name: run.upload_ids[0] for run in planned}
+    return tuple(
+        run
+        for run in planned
+        if not isinstance(run.name, VariantName)
+        or first.get(run.name.of, run.upload_ids[-1]) >= run.upload_ids[-1]
     )
 
 
@@ -60,14 +71,14 @@ def next_runs(
     """Return those of the planned runs to ask for now: whose uploads have waited longest.
 
     Args:
-        busy: Datasets, as partition keys, that have a run already.
+        busy: Names of those that have a run already.
         most: How many runs to return, at most.
         is_due: Whether it is time for a run; asked of no more of them than necessary.
     """
     idle = [run for run in planned if str(run.name) not in busy]
     idle.sort(key=lambda run: run.upload_ids[0])  # begins with the time of the upload
     due = islice(filter(is_due, idle), max(most, 0))
-    return tuple(sorted(due, key=lambda run: run.name))
+    return tuple(sorted(due, key=lambda run: str(run.name)))
 
 
 def back_off_s(tries: int) -> float:

@@ -1,8 +1,10 @@
 """The checks of a dataset, as asset checks. The rules are in ``upkeep.checks``."""
 
+from collections.abc import Callable
+
 import dagster as dg
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.defs.partitions import datasets
 from lake_assets.lake import Lake
 from lake_assets.upkeep.checks import CHECKS, Check, Results
@@ -11,18 +13,30 @@ _TOLD = 20
 """Datasets of which a check's summary tells, where it looked at more."""
 
 
-def _asset_check(check: Check) -> dg.AssetChecksDefinition:
+def asset_check(
+    check: Check,
+    *,
+    asset: dg.AssetKey,
+    partitions: dg.PartitionsDefinition[str],
+    name_of: Callable[[str], Destination],
+) -> dg.AssetChecksDefinition:
+    """Return a rule as a check of an asset, partition by partition.
+
+    Args:
+        name_of: What a partition key stands for.
+    """
+
     @dg.asset_check(
-        asset=check.asset,
+        asset=asset,
         name=check.name,
         description=check.description,
         blocking=check.blocking,
-        partitions_def=datasets,
+        partitions_def=partitions,
     )
     def run_check(
         context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
     ) -> dg.AssetCheckResult:
-        names = [DatasetName.parse(key) for key in context.op_execution_context.partition_keys]
+        names = [name_of(key) for key in context.op_execution_context.partition_keys]
         results = check.rule(lake.stores, names)
         severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
         numbers = next(iter(results.values())).numbers if len(results) == 1 else {}
@@ -48,4 +62,9 @@ def _summary(results: Results) -> str:
     )
 
 
-dataset_checks = [_asset_check(check) for check in CHECKS]
+dataset_checks = [
+    asset_check(
+        check, asset=dg.AssetKey(check.asset), partitions=datasets, name_of=DatasetName.parse
+    )
+    for check in CHECKS
+]

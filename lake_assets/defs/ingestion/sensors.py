@@ -1,11 +1,17 @@
 """What makes the lake run by itself."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import dagster as dg
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import (
+    RAW,
+    Destination,
+    VariantName,
+    dataset_of,
+    parse_destination,
+)
 from lake_assets.defs.ingestion.arrivals import (
     PlannedRun,
     Waiting,
@@ -14,8 +20,9 @@ from lake_assets.defs.ingestion.arrivals import (
     plan_runs,
 )
 from lake_assets.defs.ingestion.jobs import ingest_uploads
-from lake_assets.defs.partitions import datasets
+from lake_assets.defs.partitions import datasets, variant_key, variant_name, variants_of
 from lake_assets.defs.run_health import close_dead_runs
+from lake_assets.defs.tasks.assets import job_name, task_job
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -43,61 +50,122 @@ _ENDED = (
 )
 
 
-@dg.sensor(
-    job=ingest_uploads,
-    minimum_interval_seconds=10,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-)
-def staged_upload_arrived(
-    context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]
-) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one run per dataset that has uploads waiting, and add datasets that are new.
+def staged_upload_sensor(tasks: Iterable[str]) -> dg.SensorDefinition:
+    """Return the sensor that has what is staged ingested.
 
-    A dataset whose run waits or runs is left for a later tick: that run takes what is pending
-    when it begins, and what came after it began is still pending when it has ended.
+    Args:
+        tasks: Those that Dagster has an asset of.
     """
+    loaded = frozenset(tasks)
+
+    @dg.sensor(
+        name="staged_upload_arrived",
+        jobs=[ingest_uploads, *map(task_job, sorted(loaded))],
+        minimum_interval_seconds=10,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def staged_upload_arrived(
+        context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Ask for one run per dataset or variant of a task that has uploads waiting.
+
+        Datasets and variants that are new are added. One whose run waits or runs is left for a
+        later tick: that run takes what is pending when it begins, and what came after it began is
+        still pending when it has ended.
+        """
+        return _asked_for(context, lake, loaded)
+
+    return staged_upload_arrived
+
+
+def _asked_for(
+    context: dg.SensorEvaluationContext, lake: Lake, loaded: frozenset[str]
+) -> dg.SensorResult | dg.SkipReason:
     close_dead_runs(context.instance)
     lake.stores.staging.sweep_incoming()
-    active = _active(context.instance)
-    busy = frozenset(run.tags[_PARTITION] for run in active if _PARTITION in run.tags)
+    active = _active(context.instance, loaded)
+    busy = frozenset(name for name in map(_name_of, active) if name)
     waiting = [*_waiting(_uploads_to_ingest(lake)), *_unfinished(lake)]
     # A run over a range brings the catalog up to date at its end, of all its datasets.
     if not any(_RANGE in run.tags for run in active):
         waiting += _stale(lake, time.time())
     planned = plan_runs(waiting)
+    unknown = {run.name.task for run in planned} - loaded - {RAW}
+    if unknown:
+        context.log.warning(
+            f"tasks that Dagster does not know yet: {', '.join(sorted(unknown))}; reload the "
+            "definitions in the UI (Deployment, Reload)"
+        )
     runs = next_runs(
-        planned,
+        [run for run in planned if run.name.task not in unknown],
         busy=busy,
         most=_RUNS_AT_ONCE - len(busy),
         is_due=lambda run: _is_due(_tries(context.instance, run), time.time()),
     )
-    known = context.instance.get_dynamic_partitions(datasets.name)
-    names = {str(name) for name in lake.registry.dataset_names()} | {
-        str(run.name) for run in planned
-    }
-    new = sorted(names.difference(known))
+    new = list(_new_partitions(context.instance, lake, [run.name for run in planned], unknown))
     if not runs and not new:
-        return dg.SkipReason(_why_idle(len(planned), len(busy)))
+        return dg.SkipReason(_why_idle(len(planned), len(busy), unknown))
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
                 run_key=_run_key(context.instance, run),
-                partition_key=str(run.name),
+                job_name=_job_of(run.name),
+                partition_key=_partition_of(run.name),
                 tags={"lake/uploads": str(len(run.upload_ids)), _WAITS_FOR: run.waits_for},
             )
             for run in runs
         ],
-        dynamic_partitions_requests=[datasets.build_add_request(new)] if new else [],
+        dynamic_partitions_requests=new,
     )
 
 
-def _active(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Return the runs of this sensor's job that wait or run."""
-    filters = dg.RunsFilter(job_name=ingest_uploads.name, statuses=list(_ACTIVE))
-    return list(instance.get_runs(filters))
+def _job_of(name: Destination) -> str:
+    return job_name(name.task) if isinstance(name, VariantName) else ingest_uploads.name
 
 
-def _why_idle(planned: int, busy: int) -> str:
+def _partition_of(name: Destination) -> str:
+    return variant_key(name) if isinstance(name, VariantName) else str(name)
+
+
+def _name_of(run: dg.DagsterRun) -> str | None:
+    """Return the name of the dataset or variant that a run is for; None: it is for many."""
+    key = run.tags.get(_PARTITION)
+    if key is None or run.job_name == ingest_uploads.name:
+        return key
+    return str(variant_name(run.job_name.removeprefix(job_name("")), key))
+
+
+def _new_partitions(
+    instance: dg.DagsterInstance, lake: Lake, names: Iterable[Destination], unknown: Container[str]
+) -> Iterator[dg.AddDynamicPartitionsRequest]:
+    """Yield requests for partitions that Dagster does not know yet."""
+    names = list(names)
+    wanted = {str(name) for name in lake.registry.dataset_names()}
+    wanted |= {str(dataset_of(name)) for name in names}
+    new = sorted(wanted.difference(instance.get_dynamic_partitions(str(datasets.name))))
+    if new:
+        yield datasets.build_add_request(new)
+    variants: dict[str, set[str]] = {}
+    for name in names:
+        if isinstance(name, VariantName) and name.task not in unknown:
+            variants.setdefault(name.task, set()).add(name.variant)
+    for task, found in sorted(variants.items()):
+        definition = variants_of(task)
+        missing = sorted(found.difference(instance.get_dynamic_partitions(str(definition.name))))
+        if missing:
+            yield definition.build_add_request(missing)
+
+
+def _active(instance: dg.DagsterInstance, tasks: Iterable[str]) -> list[dg.DagsterRun]:
+    """Return the runs of this sensor's jobs that wait or run."""
+    jobs = {ingest_uploads.name, *map(job_name, tasks)}
+    runs = instance.get_runs(dg.RunsFilter(statuses=list(_ACTIVE)))
+    return [run for run in runs if run.job_name in jobs]
+
+
+def _why_idle(planned: int, busy: int, unknown: Iterable[str]) -> str:
+    if unknown:
+        return f"reload the definitions to ingest tasks that are new: {', '.join(sorted(unknown))}"
     if not planned:
         return "no uploads are waiting"
     tried = "; the others were tried, and are again later" if planned > busy else ""
@@ -149,7 +217,7 @@ def _unfinished(lake: Lake) -> Iterator[Waiting]:
             yield Waiting(name=name, upload_id="(rebuild)", version=str(begun_at))
     for key in stores.tables.left_leases():
         token = stores.tables.leases.look(key).token
-        yield Waiting(name=DatasetName.parse(key), upload_id="(lease)", version=str(token))
+        yield Waiting(name=parse_destination(key), upload_id="(lease)", version=str(token))
 
 
 def _stale(lake: Lake, now: float) -> Iterator[Waiting]:

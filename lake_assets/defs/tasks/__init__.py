@@ -1,0 +1,1 @@
+"""Annotations: one asset per task of the registry, made by a factory."""
