@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -65,8 +65,9 @@ def task_asset(task: str, contract: TaskContract) -> dg.AssetsDefinition:
     return annotations
 
 
+@cache
 def task_job(task: str) -> Any:
-    """Return the job that ingests the annotations of one task."""
+    """Return the job that ingests the annotations of one task; the same object each time."""
     return dg.define_asset_job(
         job_name(task),
         selection=dg.AssetSelection.assets(task_key(task)),
