@@ -38,10 +38,11 @@ def number(value: Any, path: str) -> float:
 
 def number_in(text: str, path: str) -> float:
     """Return the number that a piece of text is, spaces around it aside."""
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text.strip()):
+    digits = text.strip(" \t")
+    if len(digits) > _LONGEST_NUMBER or not _NUMBER.fullmatch(digits):
         raise Flaw("coordinates_are_numbers", path=path, expected="a number", actual=text)
-    is_whole = text.strip().lstrip("+-").isdigit()
-    return number(int(text) if is_whole else float(text), path)
+    is_whole = digits.lstrip("+-").isdigit()
+    return number(int(digits) if is_whole else float(digits), path)
 
 
 def share(value: float, path: str, *, whole: float = 1.0) -> float:
