@@ -55,38 +55,29 @@ def normal_polygons(polygons: Any) -> Shapes:
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
     points = pc.list_flatten(column)
     x, y = (_doubles(pc.struct_field(points, name)) for name in ("x", "y"))
+    order, is_plain = _plain_order(x, y, lengths)
     starts = np.cumsum(lengths) - lengths
-    given = np.asarray(column.is_valid())
-    order = np.zeros(len(x), np.int64)
-    is_plain = np.zeros(len(column), np.bool_)
-    for count in np.unique(lengths[lengths > 2]).tolist():
-        rows = np.flatnonzero(lengths == count)
-        at = starts[rows][:, None] + np.arange(count)
-        turned, sure = _turned(x[at], y[at])
-        order[at[sure]] = np.take_along_axis(at, turned, axis=1)[sure]
-        is_plain[rows[sure]] = True
-    others = np.flatnonzero(given & ~is_plain).tolist()
-    found = {
-        row: shape_of_polygon(zip(x[part].tolist(), y[part].tolist(), strict=True))
-        for row in others
-        for part in [slice(starts[row], starts[row] + lengths[row])]
-    }
-    shapes = {row: shape for row, shape in found.items() if isinstance(shape, Shape)}
-    problems = {row: shape for row, shape in found.items() if isinstance(shape, NoShape)}
+    shapes: dict[int, Shape] = {}
+    problems: dict[int, NoShape] = {}
+    for row in np.flatnonzero(np.asarray(column.is_valid()) & ~is_plain).tolist():
+        part = slice(starts[row], starts[row] + lengths[row])
+        shape = shape_of_polygon(zip(x[part].tolist(), y[part].tolist(), strict=True))
+        if isinstance(shape, Shape):
+            shapes[row] = shape
+        else:
+            problems[row] = shape
     kept = lengths * is_plain
-    for row, shape in shapes.items():
-        kept[row] = len(shape.polygon)
+    kept[list(shapes)] = [len(shape.polygon) for shape in shapes.values()]
     ends = np.cumsum(kept)
-    new_x, new_y = np.empty(ends[-1] if len(ends) else 0), np.empty(ends[-1] if len(ends) else 0)
-    target = np.repeat(is_plain, kept)
-    source = order[np.repeat(is_plain, lengths)]
-    new_x[target], new_y[target] = x[source], y[source]
+    normal_x, normal_y = np.empty(kept.sum()), np.empty(kept.sum())
+    plain_points = np.repeat(is_plain, kept)
+    normal_x[plain_points], normal_y[plain_points] = x[order], y[order]
     for row, shape in shapes.items():
         part = slice(ends[row] - kept[row], ends[row])
-        new_x[part], new_y[part] = np.array(shape.polygon).T
+        normal_x[part], normal_y[part] = np.array(shape.polygon).T
     return Shapes(
-        polygons=_lists(new_x, new_y, ends, kept == 0),
-        boxes=_bounds(new_x, new_y, ends - kept, kept == 0),
+        polygons=_lists(normal_x, normal_y, ends, kept == 0),
+        boxes=_bounds(normal_x, normal_y, ends - kept, kept == 0),
         problems=problems,
     )
 
@@ -151,6 +142,28 @@ def outside_image(boxes: Any, widths: Any, heights: Any, *, tolerance_px: float 
             edge for edge, bad in zip(edges, wrong, strict=True) if bad[row].as_py()
         )
     return pa.array(texts, pa.string())
+
+
+def _plain_order(
+    x: _Doubles, y: _Doubles, lengths: _Integers
+) -> tuple[_Integers, npt.NDArray[np.bool_]]:
+    """Return which points make up the normal form of plain polygons, and which polygons are plain.
+
+    Args:
+        x: Of the points of all polygons, one after the other.
+        y: As ``x``.
+        lengths: How many points each polygon has.
+    """
+    starts = np.cumsum(lengths) - lengths
+    order = np.zeros(len(x), np.int64)
+    is_plain = np.zeros(len(lengths), np.bool_)
+    for count in np.unique(lengths[lengths > 2]).tolist():
+        rows = np.flatnonzero(lengths == count)
+        at = starts[rows][:, None] + np.arange(count)
+        turned, sure = _turned(x[at], y[at])
+        order[at[sure]] = np.take_along_axis(at, turned, axis=1)[sure]
+        is_plain[rows[sure]] = True
+    return order[np.repeat(is_plain, lengths)], is_plain
 
 
 def _turned(x: _Doubles, y: _Doubles) -> tuple[_Integers, npt.NDArray[np.bool_]]:

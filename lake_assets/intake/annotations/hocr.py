@@ -139,6 +139,7 @@ class _Parser(HTMLParser):
         # White space is as HTML shows it.
         text = " ".join("".join(element.texts).split())
         try:
+            _require_valid({"text": text, "image": self._image, "id": element.id or ""})
             return self._file.record(
                 {
                     "image": self._image,
@@ -147,7 +148,7 @@ class _Parser(HTMLParser):
                     "text": text,
                     "level": level,
                     "page_num": self._page_num,
-                    **_described(element, text),
+                    **_described(element),
                 }
             )
         except Flaw as flaw:
@@ -162,9 +163,13 @@ class _Parser(HTMLParser):
         )
 
 
-def _described(element: _Element, text: str) -> dict[str, Any]:
-    if not is_valid(text) or not is_valid(element.id or ""):
-        raise Flaw("line_is_valid_utf8", path="text", expected="UTF-8 text", actual="other bytes")
+def _require_valid(texts: dict[str, str]) -> None:
+    for path, text in texts.items():
+        if not is_valid(text):
+            raise Flaw("line_is_valid_utf8", path=path, expected="UTF-8 text", actual="other bytes")
+
+
+def _described(element: _Element) -> dict[str, Any]:
     properties = _properties(element.title)
     columns: dict[str, Any] = {}
     if "bbox" in properties:
