@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange

@@ -23,7 +23,13 @@ from lake_assets.ingest.model import (
     Request,
 )
 from lake_assets.ingest.rebuild import begin_rebuild, rebuild_is_unfinished
-from lake_assets.ingest.recovery import claim, finish, recover, require_archive
+from lake_assets.ingest.recovery import (
+    claim,
+    finish,
+    recover,
+    require_archive,
+    tell_schema_changes,
+)
 from lake_assets.ingest.trouble import known_errors
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import Engine
@@ -135,7 +141,9 @@ class _Dataset:
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
         begin_rebuild(stores, name)
-        return self._prepared(group, is_rebuild=True)
+        prepared = self._prepared(group, is_rebuild=True)
+        tell_schema_changes(stores, prepared)
+        return prepared
 
     def _pending(self) -> list[Upload]:
         wanted = self._request.upload_ids
