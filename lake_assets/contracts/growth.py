@@ -66,6 +66,38 @@ def _grown(known: Iterable[Any], delivered: Iterable[Any]) -> list[Any]:
     return list(fields.values())
 
 
+def clashes(known: Iterable[Any], delivered: Iterable[Any], above: str = "") -> list[str]:
+    """Return why a table of the fields ``known`` cannot have those ``delivered``; empty: it can.
+
+    Stricter than PyIceberg, which also turns text into binary, changes the scale of a decimal, and
+    adds ``name`` to a table with ``Name``, which no SQL engine could then read.
+    """
+    fields = {field.name.lower(): field for field in known}
+    found: list[str] = []
+    for field in delivered:
+        before, path = fields.get(field.name.lower()), f"{above}{field.name}"
+        if before is not None and before.name != field.name:
+            found.append(f"{path}: the table has it as {before.name}")
+        elif before is not None:
+            found += _type_clashes(before.type, field.type, path)
+    return found
+
+
+def _type_clashes(before: Any, after: Any, path: str) -> list[str]:
+    if _types.is_struct(before) and _types.is_struct(after):
+        return clashes(before, after, f"{path}.")
+    if _types.is_list(before) and _types.is_list(after):
+        return _type_clashes(before.value_type, after.value_type, f"{path}[]")
+    if _types.is_map(before) and _types.is_map(after):
+        keys = _type_clashes(before.key_type, after.key_type, f"{path}{{key}}")
+        return keys + _type_clashes(before.item_type, after.item_type, f"{path}{{value}}")
+    if before.equals(after) or {(before, after), (after, before)} & _WIDENED:
+        return []
+    if _types.is_decimal(before) and _types.is_decimal(after) and before.scale == after.scale:
+        return []
+    return [f"{path}: the table has {type_words(before)}, not {type_words(after)}"]
+
+
 _WORDS = {
     pa.int32(): "int",
     pa.int64(): "long",

@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 
 from lake_assets.contracts.variants import is_variant, main_name
 
+NO_TIME = "<value out of range"
+"""What Arrow, and so these texts, have for a time of day beyond midnight."""
 _types = pa.types
 _NEEDS_ESCAPE = r'["\\\x00-\x1f]'
 _YEARS = 9999
@@ -74,7 +76,9 @@ def _decimals(values: Any) -> Any:
 
 
 def _dates(values: Any) -> Any:
-    return _quoted(_iso(values.cast(pa.date32()), "D"))
+    if _types.is_date64(values.type):  # which may be no whole days
+        return _timestamps(values.view(pa.timestamp("ms")))
+    return _quoted(_iso(values, "D"))
 
 
 def _timestamps(values: Any) -> Any:

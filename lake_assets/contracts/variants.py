@@ -38,10 +38,15 @@ def merged_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows as Python has them, variants back in their places at every depth.
 
     Keys are the main columns, and those that have a variant alone. Numbers of variants are ``int``
-    with all their digits, or ``float``. Maps are lists of pairs, as ``to_pylist`` has them.
+    with all their digits, ``float``, or ``Decimal`` where that has more digits. Maps are lists of
+    pairs, as ``to_pylist`` has them.
     """
-    rows: list[dict[str, Any]] = table.to_pylist()
-    merge = _merging_struct(list(table.schema))
+    return merged(table.to_pylist(), table.schema)
+
+
+def merged(rows: list[dict[str, Any]], schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return rows of a table of this schema, as Python has them, as ``merged_rows`` does."""
+    merge = _merging_struct(list(schema))
     return rows if merge is None else [merge(row) for row in rows]
 
 
@@ -51,7 +56,7 @@ def variant_value(text: str) -> Any:
     Raises:
         ValueError: It is no JSON.
     """
-    return json.loads(text, parse_int=_int)
+    return json.loads(text, parse_int=_int, parse_float=_float)
 
 
 _Merge = Callable[[Any], Any]
@@ -94,6 +99,12 @@ def _merging_struct(fields: list[pa.Field]) -> _Merge | None:
 
 def _or_null(merge: _Merge | None) -> _Merge | None:
     return merge and (lambda value: None if value is None else merge(value))
+
+
+def _float(text: str) -> float | Decimal:
+    value = float(text)
+    # A decimal may have more digits than a double holds.
+    return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
 
 
 def _int(text: str) -> int:

@@ -235,6 +235,8 @@ class TableChange:
     set selects every row."""
     lease: Lease | None = None
     """Commit only while this is held; None: whoever commits needs none."""
+    was_asked: bool = False
+    """Whether the table took these columns when it was asked, before the parts were written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

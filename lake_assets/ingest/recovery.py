@@ -21,6 +21,7 @@ from lake_assets.errors import (
     InvalidRequest,
     LakeError,
     LeaseLost,
+    SchemaChanged,
     UnknownUpload,
 )
 from lake_assets.ingest.changes import changes_of, commit, table_of
@@ -83,7 +84,8 @@ def _find_done(stores: Stores, upload_id: str) -> Upload | None:
 
 
 def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedUpload, ...]:
-    """Commit what a dead process had prepared; none if its table will never take it.
+    """Commit what a dead process had prepared; none if its table will never take it, or has other
+    columns by now, for which it is to be prepared anew.
 
     Raises:
         FatalError: when the rows are in their table and another table refuses the rest.
@@ -98,6 +100,11 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
             commit(stores, change)
     except DamagedTable:
         raise
+    except SchemaChanged:
+        if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
+            raise
+        _take_back(stores, group)
+        return ()
     except FatalError as error:
         if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
             raise
@@ -108,6 +115,14 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
         return ()
     finish(stores, Prepared(name=first.name, lease=lease, changes={}, group=group))
     return group.uploads
+
+
+def _take_back(stores: Stores, group: Group) -> None:
+    """Make the uploads of a group pending again, of which nothing is in a table."""
+    drop_journal(group.uploads[0].upload)
+    group.discard()
+    for item in group.uploads:
+        stores.staging.release(item.upload)
 
 
 def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
