@@ -143,7 +143,9 @@ def test_parquet_brings_the_same_types(staged, case):
 
 INEXACT = {
     "uint64": (column([1, 2**63, 3], pa.uint64()), str(2**63)),
-    "uint64_in_a_list": (column([[1], [2, 2**64 - 1], []], pa.list_(pa.uint64())), f"[2, {2**64 - 1}]"),
+    "uint64_in_a_list": (
+        column([[1], [2, 2**64 - 1], []], pa.list_(pa.uint64())), f"[2, {2**64 - 1}]"
+    ),
     "uint64_dictionary": (column([1, 2**63, 3], pa.uint64()).dictionary_encode(), str(2**63)),
     "nanoseconds": (
         column([1000, 1001, 2000], pa.int64()).view(NS),
