@@ -8,6 +8,7 @@ LakeError
 │   ├── DatasetBusy               another process is ingesting this dataset
 │   ├── LeaseLost                 another process took over a dataset from this one
 │   ├── CommitConflict            other writers won the race for a table too often
+│   ├── SchemaChanged             another writer changed a table since rows were fitted to it
 │   └── StorageUnavailable        the disk is full, or a file is locked or gone for now
 ├── FatalError                the same call will fail again
 │   ├── InvalidSettings           lake.toml or a LAKE_* variable
@@ -76,6 +77,10 @@ class LeaseLost(RetryableError):
 
 class CommitConflict(RetryableError):
     """Other writers won the race for a table too often."""
+
+
+class SchemaChanged(RetryableError):
+    """Another writer changed a table's columns since rows were fitted to it; fit them anew."""
 
 
 class StorageUnavailable(RetryableError):

@@ -12,7 +12,7 @@ What only some methods need is imported in them: with all of it a command takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -385,6 +385,32 @@ class Lake:
         layout = self.stores.layout
         sql = LakeSql(self.stores.tables, scratch=layout.scratch, home=layout.home)
         return sql.query(query, parameters)
+
+    def records(
+        self,
+        name: Destination | str,
+        *,
+        where: str | None = None,
+        parameters: Sequence[object] = (),
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield whole records of a dataset or variant: what is in ``…__variant`` in its place.
+
+        Args:
+            name: As ``provider/dataset``, or ``provider/dataset/task/variant``.
+            where: Condition in SQL; ``?`` stands for a parameter.
+            limit: At most so many.
+
+        Raises:
+            QueryFailed.
+        """
+        from lake_assets.query.duckdb import LakeSql
+        from lake_assets.query.records import records
+
+        tables, layout = self.stores.tables, self.stores.layout
+        meant = parse_destination(name) if isinstance(name, str) else name
+        sql = LakeSql(tables, scratch=layout.scratch, home=layout.home)
+        return records(sql, tables, meant, where=where, parameters=parameters, limit=limit)
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset and variant that exists, sorted by name."""

@@ -15,6 +15,7 @@ from lake_assets.cli import (
     process,
     process_start,
     repair,
+    schema,
     sql,
     ui,
     upload,
@@ -49,6 +50,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(upload.app, name="upload")
 app.add_typer(process.app, name="process")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(schema.app, name="schema")
 app.command("sql")(sql.sql)
 app.command("check")(check.check)
 app.command("verify")(verify.verify)

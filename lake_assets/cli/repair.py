@@ -133,7 +133,13 @@ def _print_left(opened: Session, left: Report) -> None:
 
 
 def _seconds(ctx: typer.Context, text: str) -> float:
-    found = _AGE.fullmatch(text)
-    if found is None:
+    seconds = age_s(text)
+    if seconds is None:
         ctx.fail(f"--older-than {text!r} is no age, as 12h, 7d or 2w.")
-    return float(int(found[1]) * _SECONDS[found[2]])
+    return seconds
+
+
+def age_s(text: str) -> float | None:
+    """Return the seconds of an age as 12h, 7d or 2w; None: it is none."""
+    found = _AGE.fullmatch(text)
+    return None if found is None else float(int(found[1]) * _SECONDS[found[2]])

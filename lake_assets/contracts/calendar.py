@@ -7,7 +7,7 @@ a file that holds more: its dataset would be stuck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -20,6 +20,10 @@ _LAST_DAY = (date.max - _EPOCH.date()).days
 _DAY_US = 86_400_000_000
 
 
+_NO_TIME = -(2**63)
+"""The count that numpy, and so JSON here, has no instant for."""
+
+
 def rows_outside_calendar(column: Any) -> tuple[int, ...]:
     """Return the positions of rows that hold, at any depth, a time that is outside.
 
@@ -27,27 +31,59 @@ def rows_outside_calendar(column: Any) -> tuple[int, ...]:
         column: ``pyarrow.ChunkedArray`` or ``pyarrow.Array``; its times are ``date32``,
             ``timestamp[us]`` or ``time64[us]``, as those of all tables of the lake.
     """
+    return _rows(column, _is_inside)
+
+
+def rows_without_words(column: Any) -> tuple[int, ...]:
+    """Return the positions of rows with a time that is outside and that ISO 8601 cannot write.
+
+    That is a time of day after midnight: a date of any year can be written.
+    """
+    return _rows(column, _has_words)
+
+
+def outside_calendar(times: Any) -> Any | None:
+    """Return a ``pyarrow.BooleanArray``, true where a time is outside; None: none is.
+
+    Args:
+        times: ``pyarrow.Array`` of any type that is no struct and no list.
+    """
+    if not _has_times(times.type) or all(_is_inside(leaf) for leaf in _times_in(times)):
+        return None
+    return pc.is_in(pa.arange(0, len(times)), pa.array(rows_outside_calendar(times), pa.int64()))
+
+
+def _rows(column: Any, is_good: Callable[[Any], bool]) -> tuple[int, ...]:
     if not _has_times(column.type):
         return ()
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     found: list[int] = []
     start = 0
     for chunk in chunks:
-        found += _outside(chunk, start)
+        found += _bad(chunk, is_good, start)
         start += len(chunk)
     return tuple(found)
 
 
-def _outside(array: Any, start: int) -> Iterator[int]:
+def _bad(array: Any, is_good: Callable[[Any], bool], start: int) -> Iterator[int]:
     # Halving: usually no row is bad, and then one look is enough.
-    if len(array) == 0 or all(_is_inside(leaf) for leaf in _times_in(array)):
+    if len(array) == 0 or all(is_good(leaf) for leaf in _times_in(array)):
         return
     if len(array) == 1:
         yield start
         return
     half = len(array) // 2
-    yield from _outside(array[:half], start)
-    yield from _outside(array[half:], start + half)
+    yield from _bad(array[:half], is_good, start)
+    yield from _bad(array[half:], is_good, start + half)
+
+
+def _has_words(times: Any) -> bool:
+    if pa.types.is_time(times.type):
+        return _is_inside(times)
+    if pa.types.is_date(times.type):
+        return True
+    least = pc.min_max(times.view(pa.int64()))["min"].as_py()
+    return least is None or least > _NO_TIME
 
 
 def _is_inside(times: Any) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from lake_assets.contracts.registry_text import require_no_misspelling
+
+Drift = Literal["evolve", "freeze", "quarantine"]
+"""What becomes of rows that need another schema than their table has: the table changes; their
+upload fails; they are rejected."""
 
 
 class ContractModel(BaseModel):

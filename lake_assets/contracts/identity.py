@@ -21,6 +21,8 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.variants import merged_rows
+
 ID_HEX_DIGITS = 32
 """128 bits: among 10^12 rows two share an id with a probability of 10^-15 (birthday bound)."""
 
@@ -31,12 +33,12 @@ def keyed_record_ids(
     """Return one id per row, made from all of ``rows``' columns and the row's image.
 
     Args:
-        rows: ``pyarrow.Table`` of the columns that make a row unique.
+        rows: ``pyarrow.Table`` of the columns that make a row unique, with their variants.
         images: SHA-256 of each row's image; None where images are no part of the key.
         variant: In what the key is unique; None: in the table.
     """
     shas = images if images is not None else [None] * rows.num_rows
-    values = rows.to_pylist() if rows.num_columns else [{}] * len(shas)
+    values = merged_rows(rows) if rows.num_columns else [{}] * len(shas)
     return [
         _digest(row | {"_image": sha, "_variant": variant})
         for row, sha in zip(values, shas, strict=True)

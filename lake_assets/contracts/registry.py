@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from lake_assets.contracts.contract_model import ContractModel
+from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import DatasetName, Destination, VariantName, check_name
 from lake_assets.contracts.registry_text import parse_yaml, problems_in_words
 from lake_assets.contracts.tasks import TaskContract, Tasks
@@ -84,6 +84,8 @@ class DatasetContract(ContractModel):
     """Iceberg partition fields, e.g. ``day(at)``; applied when the table is made."""
     unique_by: tuple[str, ...] = ()
     """Columns that make a row unique; empty: image and all columns, or no rule without images."""
+    drift: Drift = "evolve"
+    """What becomes of rows that need another schema than the table has."""
     images: ImagePolicy = ImagePolicy()
 
     @model_validator(mode="after")

@@ -80,6 +80,8 @@ def _words(problem: dict[str, Any]) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "value_error":
         what = str(context["error"])
+    elif kind == "literal_error":
+        what = f"should be {context['expected']}"
     elif kind == "greater_than_equal":
         what = f"should be at least {context['ge']}"
     else:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from lake_assets.contracts.contract_model import ContractModel
+from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import check_name
 from lake_assets.contracts.record_types import RecordType, record_type
 from lake_assets.errors import InvalidMetadata, InvalidName
@@ -120,6 +120,8 @@ class TaskContract(ContractModel):
     image_by: Literal["name", "sha256", "record_id"] = "name"
     """What it holds: the image's file name (with or without folder and suffix) or SHA-256; its
     SHA-256; or the ``_record_id`` of the image's row."""
+    drift: Drift = "evolve"
+    """What becomes of records that need another schema than the task's table has."""
     unique_by: tuple[str, ...] = ()
     """Fields that make a record unique in its variant; empty: those of the record type, if it has
     any, or else no two records are the same."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.variants import is_variant, main_name, merged_rows
 from lake_assets.ingest import Prepared
 from lake_assets.media.contact_sheet import contact_sheet
 from lake_assets.storage.system_tables import IMAGES
@@ -68,6 +69,20 @@ def rejected_metadata(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def schema_metadata(prepared: Prepared) -> dict[str, Any]:
+    """Return what uploads changed in the table's schema, as a table."""
+    rows = [
+        f"| {_cell(change.path)} | {change.change} | {_cell(change.old_type)} "
+        f"| {_cell(change.new_type)} | {change.rows_affected} | {item.upload.id} |"
+        for item in prepared.all_uploads
+        for change in item.outcome.schema_changes
+    ]
+    if not rows:
+        return {}
+    head = ["| path | change | old type | new type | rows | upload |", "|--|--|--|--|--:|--|"]
+    return {"schema changes": dg.MetadataValue.md("\n".join([*head, *rows]))}
+
+
 def table_metadata(stores: Stores, table: str, prepared_schema: pa.Schema | None) -> dict[str, Any]:
     """Return name, place and columns of a table, as it is or, if it is new, as it will be."""
     metadata: dict[str, Any] = {"dagster/table_name": table}
@@ -111,12 +126,14 @@ def _first_rows(parts: Iterable[Part]) -> pa.Table | None:
 
 
 def markdown_table(rows: pa.Table) -> str:
-    """Return rows as a Markdown table; long values are cut."""
-    head = "| " + " | ".join(_cell(name) for name in rows.column_names) + " |"
-    rule = "|" + "--|" * rows.num_columns
+    """Return rows as a Markdown table, variants in their places; long values are cut."""
+    names = [name for name in rows.column_names if not is_variant(name)]
+    names += [main_name(name) for name in rows.column_names if main_name(name) not in names]
+    head = "| " + " | ".join(_cell(name) for name in names) + " |"
+    rule = "|" + "--|" * len(names)
     body = [
-        "| " + " | ".join(_cell(value, name) for name, value in row.items()) + " |"
-        for row in rows.to_pylist()
+        "| " + " | ".join(_cell(row[name], name) for name in names) + " |"
+        for row in merged_rows(rows)
     ]
     return "\n".join([head, rule, *body])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange
@@ -33,6 +33,7 @@ def changes_of(
             deliveries=(group.delivery(asset),) if group else (),
             replaces=(replaced[asset],) if rebuild else None,
             lease=lease,
+            was_asked=asset == "raw",
         )
         for asset in COMMIT_ORDER
         if (asset != "images" or isinstance(name, DatasetName))
@@ -73,8 +74,11 @@ def commit(stores: Stores, change: TableChange) -> Commit:
 
     Raises:
         LeaseLost: another process took the dataset over; nothing is changed.
+        SchemaChanged: other columns came into a table that datasets share; nothing is changed.
     """
     if change.replaces is None:
-        return stores.tables.append_once(change.spec, change.deliveries, lease=change.lease)
+        return stores.tables.append_once(
+            change.spec, change.deliveries, lease=change.lease, was_asked=change.was_asked
+        )
     where = None if {} in change.replaces else change.replaces
     return stores.tables.replace(change.spec, change.deliveries, where=where, lease=change.lease)

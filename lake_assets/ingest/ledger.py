@@ -1,4 +1,4 @@
-"""The ledger: one row of ``lake.uploads`` per finished upload."""
+"""What is told of finished uploads: their row of the ledger, and what they changed in schemas."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
+from lake_assets.contracts.names import VariantName
 from lake_assets.ingest.model import Prepared, PreparedUpload, TableChange
 from lake_assets.ingest.parts import part_stem
-from lake_assets.storage.system_tables import UPLOADS
-from lake_assets.storage.tables import Delivery
+from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
+from lake_assets.storage.tables import Delivery, TableSpec
 from lake_assets.stores import Stores
 
 _COUNTS = ("rows_in", "accepted", "rejected", "duplicate", "images_in", "images_stored",
@@ -39,12 +40,73 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
     if is_merged:
         before = stores.tables.read(UPLOADS.name, where=where)
         rows = pa.concat_tables([before.select(rows.column_names).cast(rows.schema), rows])
+    keys = tuple(item.upload.id for item in uploads)
     return TableChange(
         spec=UPLOADS,
-        deliveries=(_delivery(stores, prepared, uploads, rows),) if uploads else (),
+        deliveries=(_delivery(stores, prepared, UPLOADS, keys, rows),) if uploads else (),
         replaces=(where,) if prepared.rebuilt or is_merged else None,
         lease=prepared.lease,
     )
+
+
+def schema_changes(stores: Stores, prepared: Prepared) -> TableChange | None:
+    """Write the schema changes of ``prepared`` as a part and return what commits it; None: no news.
+
+    A rebuild finds no change that was made before it, because tables never lose a column. So the
+    rows that are there stay, also where a rebuild that died had written them.
+    """
+    uploads = [item for item in prepared.uploads if item.outcome.schema_changes]
+    if not uploads:
+        return None
+    ids = [item.upload.id for item in uploads]
+    if prepared.rebuilt:
+        told = _told(stores, prepared)
+        keys: tuple[str, ...] = (f"rebuild-{ULID()}",)  # those of its uploads are there already
+    else:
+        told = frozenset()
+        known = stores.tables.committed(SCHEMA_CHANGES.name, ids)
+        uploads = [item for item in uploads if item.upload.id not in known]
+        keys = tuple(item.upload.id for item in uploads)
+    now = datetime.now(tz=UTC)
+    rows = [row for item in uploads for row in _change_rows(item, now) if _fact(row) not in told]
+    if not rows:
+        return None
+    table = pa.Table.from_pylist(rows, schema=SCHEMA_CHANGES.schema)
+    return TableChange(
+        spec=SCHEMA_CHANGES,
+        deliveries=(_delivery(stores, prepared, SCHEMA_CHANGES, keys, table),),
+        replaces=None,
+        lease=prepared.lease,
+    )
+
+
+def _told(stores: Stores, prepared: Prepared) -> frozenset[tuple[Any, ...]]:
+    """Return the changes that are in the table."""
+    if not stores.tables.exists(SCHEMA_CHANGES.name):
+        return frozenset()
+    where = prepared.name.own_rows
+    return frozenset(map(_fact, stores.tables.read(SCHEMA_CHANGES.name, where=where).to_pylist()))
+
+
+def _fact(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("table_name", "upload_id", "path", "change", "new_type"))
+
+
+def _change_rows(item: PreparedUpload, now: datetime) -> list[dict[str, Any]]:
+    name = item.upload.name
+    return [
+        {
+            "table_name": name.table,
+            "provider": name.provider,
+            "dataset": name.dataset,
+            "task": name.task,
+            "variant": name.variant if isinstance(name, VariantName) else "",
+            "upload_id": item.upload.id,
+            "changed_at": now,
+            **asdict(change),
+        }
+        for change in item.outcome.schema_changes
+    ]
 
 
 def _is_due(stores: Stores, prepared: Prepared, where: dict[str, str]) -> bool:
@@ -55,12 +117,11 @@ def _is_due(stores: Stores, prepared: Prepared, where: dict[str, str]) -> bool:
 
 
 def _delivery(
-    stores: Stores, prepared: Prepared, uploads: tuple[PreparedUpload, ...], rows: Any
+    stores: Stores, prepared: Prepared, spec: TableSpec, keys: tuple[str, ...], rows: Any
 ) -> Delivery:
     stem = f"{part_stem(prepared.name, prepared.lease.token)}{ULID()}"
-    with stores.tables.part_writer(UPLOADS, stem=stem) as parts:
+    with stores.tables.part_writer(spec, stem=stem) as parts:
         parts.write(rows)
-        keys = tuple(item.upload.id for item in uploads)
         return Delivery(keys=keys, parts=parts.close())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lake_assets.contracts.names import Destination
+from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import JOURNAL_FILE, OUTCOME_FILE, Upload
 from lake_assets.storage.files import storage_errors, write_atomically
@@ -66,6 +67,8 @@ class Outcome:
     seconds: float = 0.0
     rejected_by_rule: Mapping[str, int] = field(default_factory=dict)
     data_files: tuple[DataFile, ...] = ()
+    schema_changes: tuple[SchemaChange, ...] = ()
+    """What it changed in the schema of its table; to make the table is no change."""
 
     @property
     def bytes_saved(self) -> int:
@@ -188,7 +191,9 @@ def drop_journal(upload: Upload) -> None:
 def outcome_from_plain(plain: Mapping[str, Any]) -> Outcome:
     """Return the outcome that ``dataclasses.asdict`` made ``plain`` of."""
     files = tuple(DataFile(**item) for item in plain["data_files"])
-    return Outcome(**{**plain, "data_files": files})
+    # Journals of earlier versions have none.
+    changes = tuple(SchemaChange(**item) for item in plain.get("schema_changes", ()))
+    return Outcome(**{**plain, "data_files": files, "schema_changes": changes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +235,8 @@ class TableChange:
     set selects every row."""
     lease: Lease | None = None
     """Commit only while this is held; None: whoever commits needs none."""
+    was_asked: bool = False
+    """Whether the table took these columns when it was asked, before the parts were written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

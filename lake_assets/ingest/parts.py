@@ -8,6 +8,7 @@ in any part.
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from lake_assets.contracts.drift import conform
+from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import Destination
 from lake_assets.ingest.model import COMMIT_ORDER, Asset
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
@@ -107,10 +110,15 @@ class GroupParts:
                 continue
             if asset not in self._shared:
                 self._shared[asset] = self._stack.enter_context(self.writer(asset, "group"))
-            # Later uploads may have brought columns that the earlier ones lack: null in those.
-            self._shared[asset].write(pa.concat_tables(tables, promote_options="permissive"))
+            self._shared[asset].write(_as_one(tables))
             tables.clear()
         self._waiting_bytes = 0
+
+
+def _as_one(tables: list[Any]) -> Any:
+    """Return tables as one; later uploads may have brought columns that the earlier ones lack."""
+    schema = functools.reduce(grow_schema, (rows.schema for rows in tables))
+    return pa.concat_tables([conform(rows, schema) for rows in tables])
 
 
 class UploadRows:

@@ -21,15 +21,17 @@ from lake_assets.errors import (
     InvalidRequest,
     LakeError,
     LeaseLost,
+    SchemaChanged,
     UnknownUpload,
 )
 from lake_assets.ingest.changes import changes_of, commit, table_of
-from lake_assets.ingest.ledger import ledger_change
+from lake_assets.ingest.ledger import ledger_change, schema_changes
 from lake_assets.ingest.model import (
     COMMIT_ORDER,
     Group,
     Prepared,
     PreparedUpload,
+    TableChange,
     drop_journal,
     has_journal,
     read_group,
@@ -37,7 +39,7 @@ from lake_assets.ingest.model import (
 from lake_assets.ingest.parts import part_stem
 from lake_assets.ingest.rebuild import end_rebuild
 from lake_assets.intake.uploads import State, Upload
-from lake_assets.storage.system_tables import UPLOADS
+from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
 from lake_assets.storage.tables import Lease
 from lake_assets.stores import Stores
 
@@ -82,7 +84,8 @@ def _find_done(stores: Stores, upload_id: str) -> Upload | None:
 
 
 def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedUpload, ...]:
-    """Commit what a dead process had prepared; none if its table will never take it.
+    """Commit what a dead process had prepared; none if its table will never take it, or has other
+    columns by now, for which it is to be prepared anew.
 
     Raises:
         FatalError: when the rows are in their table and another table refuses the rest.
@@ -97,6 +100,11 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
             commit(stores, change)
     except DamagedTable:
         raise
+    except SchemaChanged:
+        if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
+            raise
+        _take_back(stores, group)
+        return ()
     except FatalError as error:
         if any(stores.tables.committed(change.spec.name, ids) for change in changes.values()):
             raise
@@ -107,6 +115,14 @@ def _roll_forward(stores: Stores, group: Group, lease: Lease) -> tuple[PreparedU
         return ()
     finish(stores, Prepared(name=first.name, lease=lease, changes={}, group=group))
     return group.uploads
+
+
+def _take_back(stores: Stores, group: Group) -> None:
+    """Make the uploads of a group pending again, of which nothing is in a table."""
+    drop_journal(group.uploads[0].upload)
+    group.discard()
+    for item in group.uploads:
+        stores.staging.release(item.upload)
 
 
 def _finish_or_release(stores: Stores, claimed: Sequence[Upload]) -> None:
@@ -127,11 +143,11 @@ def _remove_unused_parts(
     """Remove what holders of these tokens had written and that no table names.
 
     Args:
-        has_journal: Whether parts are still to be committed: then only the ledger's are removed,
-            which are written anew.
+        has_journal: Whether parts are still to be committed: then only those are removed that
+            tell of uploads, which are written anew.
     """
     assets = () if has_journal else COMMIT_ORDER
-    for table in [*(table_of(asset, name) for asset in assets), UPLOADS.name]:
+    for table in [*(table_of(asset, name) for asset in assets), UPLOADS.name, SCHEMA_CHANGES.name]:
         folder = stores.tables.data_folder(table)
         found = [
             path for token in tokens for path in folder.glob(f"{part_stem(name, token)}*.parquet")
@@ -190,7 +206,9 @@ def claim(stores: Stores, uploads: Sequence[Upload], lease: Lease) -> list[Uploa
 def finish(stores: Stores, prepared: Prepared) -> None:
     """Write the ledger and mark the uploads as done. All their changes must be committed."""
     if prepared.uploads:
-        _commit_ledger(stores, prepared)
+        if not prepared.rebuilt:
+            tell_schema_changes(stores, prepared)
+        _commit_own(stores, prepared, ledger_change(stores, prepared))
         stores.stale.put(prepared.name)  # whoever finds it brings the catalog up to date
     claimed = [item for item in prepared.uploads if item.upload.state is State.PROCESSING]
     for item in prepared.uploads if prepared.rebuilt else claimed:
@@ -202,15 +220,25 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         end_rebuild(stores, prepared.name)
 
 
-def _commit_ledger(stores: Stores, prepared: Prepared) -> None:
-    change = ledger_change(stores, prepared)
+def tell_schema_changes(stores: Stores, prepared: Prepared) -> None:
+    """Put what uploads changed in schemas into ``lake.schema_changes``, once.
+
+    For a rebuild before its first commit: once its table has changed, another rebuild, after this
+    one died, finds no change. For others after their last.
+    """
+    change = schema_changes(stores, prepared)
+    if change is not None:
+        _commit_own(stores, prepared, change)
+
+
+def _commit_own(stores: Stores, prepared: Prepared, change: TableChange) -> None:
     try:
         commit(stores, change)
-        # A ledger that has these rows already is no change, so nothing was asked of the lease.
+        # A table that has these rows already is no change, so nothing was asked of the lease.
         stores.tables.leases.require(prepared.lease)
     except LeaseLost:  # whoever has it now writes rows of its own
         paths = [Path(part.path) for item in change.deliveries for part in item.parts]
-        remove_unused(stores, UPLOADS.name, paths)
+        remove_unused(stores, change.spec.name, paths)
         raise
 
 

@@ -14,12 +14,12 @@ from functools import partial
 
 import pyarrow as pa
 
-from lake_assets.contracts.fit import fit_rows
 from lake_assets.contracts.names import DatasetName, dataset_of
 from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations
+from lake_assets.ingest.fitting import Fitting
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import Outcome, PreparedUpload
@@ -32,7 +32,6 @@ from lake_assets.ingest.sorting import (
     check_unique_columns,
     clashing_rows,
     lake_rows,
-    misfit_row,
     record_ids,
     sorted_batch,
     split_keyless,
@@ -46,7 +45,7 @@ from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.files import hash_file
-from lake_assets.storage.system_tables import IMAGES, QUARANTINE, table_spec
+from lake_assets.storage.system_tables import IMAGES, QUARANTINE
 
 IMAGE_BATCH_ROWS = 512
 """Rows per batch where rows have images: the pool gets its next ones before these are written."""
@@ -98,7 +97,7 @@ def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload
         _require_undamaged(upload, files, unreadable)
         if not outcome.accepted and not outcome.duplicate:
             raise next(iter(unreadable.values()))
-    job.state.remember(preparation.own_columns, outcome.data_files)
+    job.state.remember(preparation.fitting.written, outcome.data_files)
     return PreparedUpload(upload=upload, outcome=outcome)
 
 
@@ -162,7 +161,7 @@ class _Preparation:
         self._upload = upload
         self._name = job.state.name
         self._is_task = isinstance(job.state.contract, TaskContract)
-        self.own_columns = job.state.own_columns
+        self.fitting = Fitting(job.state)
         self._counts = _Counts()
         self._files = WholeFiles(files, self._identity())
         self._rows = rows
@@ -183,7 +182,7 @@ class _Preparation:
         for batch in self.annotations(files) if self._is_task else self.deliveries(files):
             self.take(batch)
         self.reject(self._files.unreadable_copies(self._unreadable))
-        self.require_fit()
+        self.fitting.require_fit()
         self._rows.close()
 
     # -- batches
@@ -262,10 +261,9 @@ class _Preparation:
     def _write_rows(self, usable: Rows) -> None:
         state, upload_id = self._job.state, self._upload.id
         check_unique_columns(usable.table, state.contract)
-        fitted = fit_rows(usable.table, self.own_columns)
-        self.own_columns = fitted.schema
-        self.reject(tuple(misfit_row(usable, item) for item in fitted.misfits), counted=True)
-        kept, keyless = split_keyless(usable.take(fitted.rows, fitted.kept), state.contract)
+        fitted, misfits = self.fitting.fit(usable)
+        self.reject(misfits, counted=True)
+        kept, keyless = split_keyless(fitted, state.contract)
         self.reject(keyless, counted=True)
         if not self._is_task:  # whose table is partitioned by columns of the lake
             check_partition_columns(kept.table, state.partition_by)
@@ -281,6 +279,7 @@ class _Preparation:
             rows = rows.filter(pa.array(is_new, pa.bool_()))
         self._mark_useful(kept.file, rows.num_rows)
         self._counts.accepted += rows.num_rows
+        self.fitting.count(rows)
         self._rows.write("raw", rows)
 
     def _mark_useful(self, file: str, rows: int) -> None:
@@ -300,15 +299,6 @@ class _Preparation:
 
     # -- the end
 
-    def require_fit(self) -> None:
-        """Raise unless the dataset's table can take the upload's columns."""
-        state = self._job.state
-        # Columns as they were fitted before: asking costs as much as reading ten rows does.
-        is_known = len(state.own_columns) > 0 and self.own_columns.equals(state.own_columns)
-        if not state.is_empty and not is_known:
-            spec = table_spec(self._name, state.contract, self.own_columns)
-            state.stores.tables.require_fit(spec)
-
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""
         counts = self._counts
@@ -327,4 +317,5 @@ class _Preparation:
             image_bytes_stored=counts.image_bytes_stored,
             rejected_by_rule=counts.rejected_by_rule,
             data_files=self._files.data_files(self._unreadable),
+            schema_changes=self.fitting.changes(),
         )

@@ -7,11 +7,12 @@ parts are either all committed or all removed; running any step again changes no
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from lake_assets.errors import FatalError, LeaseLost
+from lake_assets.errors import FatalError, LeaseLost, SchemaChanged
 from lake_assets.ingest.changes import changes_of, commit
 from lake_assets.ingest.groups import groups_of, open_pool, prepare_group
 from lake_assets.ingest.model import (
@@ -23,7 +24,13 @@ from lake_assets.ingest.model import (
     Request,
 )
 from lake_assets.ingest.rebuild import begin_rebuild, rebuild_is_unfinished
-from lake_assets.ingest.recovery import claim, finish, recover, require_archive
+from lake_assets.ingest.recovery import (
+    claim,
+    finish,
+    recover,
+    require_archive,
+    tell_schema_changes,
+)
 from lake_assets.ingest.trouble import known_errors
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import Engine
@@ -33,6 +40,11 @@ from lake_assets.storage.tables import Lease
 from lake_assets.storage.tables.catalog_file import read_catalog, seal_catalog
 from lake_assets.stores import Stores
 
+_SCHEMA_TRIES = 3
+"""Each time another dataset's upload was faster to bring a column of another type."""
+
+_log = logging.getLogger(__name__)
+
 
 def ingest(stores: Stores, request: Request) -> Ingested:
     """Ingest what is pending for a dataset; nothing pending is a success.
@@ -41,6 +53,15 @@ def ingest(stores: Stores, request: Request) -> Ingested:
         DatasetBusy: when another process worked on it for as long as the request waits.
         RetryableError, UnknownOutcome: the uploads are kept; a later call goes on with them.
     """
+    for _ in range(_SCHEMA_TRIES - 1):
+        try:
+            return _ingest(stores, request)
+        except SchemaChanged as error:  # what was prepared is taken back, and fitted anew
+            _log.warning("%s: %s", request.name, error.message)
+    return _ingest(stores, request)
+
+
+def _ingest(stores: Stores, request: Request) -> Ingested:
     with prepared_dataset(stores, request) as prepared:
         commits = [commit(stores, prepared.changes[asset]) for asset in prepared.changes]
         finish(stores, prepared)
@@ -135,7 +156,9 @@ class _Dataset:
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
         begin_rebuild(stores, name)
-        return self._prepared(group, is_rebuild=True)
+        prepared = self._prepared(group, is_rebuild=True)
+        tell_schema_changes(stores, prepared)
+        return prepared
 
     def _pending(self) -> list[Upload]:
         wanted = self._request.upload_ids

@@ -14,11 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake_assets.contracts.fit import Misfit
+from lake_assets.contracts.drift import Misfit
 from lake_assets.contracts.identity import keyed_record_ids, positional_record_ids
 from lake_assets.contracts.names import Destination, VariantName
 from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
+from lake_assets.contracts.variants import main_name
 from lake_assets.errors import SchemaMismatch
 from lake_assets.ingest.images import SeenBatch, StoredFacts
 from lake_assets.intake.model import RejectedRow
@@ -58,6 +59,10 @@ class Rows:
             shas=[self.shas[position] for position in kept.to_pylist()],
             has_images=self.has_images,
         )
+
+    def with_table(self, table: Any) -> Rows:
+        """Return the same rows with other columns."""
+        return replace(self, table=table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +136,25 @@ def _unusable_image(seen: SeenBatch, position: int) -> RejectedRow:
 
 
 def misfit_row(rows: Rows, misfit: Misfit) -> RejectedRow:
-    """Return the rejected row for a value that its column cannot hold."""
+    """Return the rejected row for a value that neither a column nor JSON can hold."""
+    return rejected_row(
+        rows, misfit.row, rule="value_fits_its_column", path=misfit.path,
+        expected=misfit.expected, actual=misfit.actual,
+    )  # fmt: skip
+
+
+def rejected_row(
+    rows: Rows, position: int, *, rule: str, path: str, expected: str, actual: str
+) -> RejectedRow:
+    """Return the rejection of the row at a position of ``rows``."""
     return RejectedRow(
         file=rows.file,
-        row=rows.row_numbers[misfit.row].as_py(),
-        rule="value_fits_its_column",
-        path=misfit.column,
-        expected=misfit.expected,
-        actual=misfit.actual,
-        row_json=arrow_row_json(rows.table, misfit.row),
+        row=rows.row_numbers[position].as_py(),
+        rule=rule,
+        path=path,
+        expected=expected,
+        actual=actual,
+        row_json=arrow_row_json(rows.table, position),
     )
 
 
@@ -162,12 +177,16 @@ def check_unique_columns(table: Any, contract: Contract) -> None:
 
 
 def unique_key(rows: Rows, contract: Contract) -> Any | None:
-    """Return the columns that make a row unique, or None where two equal rows are two rows."""
+    """Return the columns that make a row unique, or None where two equal rows are two rows.
+
+    With their variants: whether a value fits its column says nothing about which row it is.
+    """
     if not contract.key:
         brings_images = rows.has_images and isinstance(contract, DatasetContract)
         return rows.table if brings_images else None
     wanted = {name.lower() for name in contract.key}
-    return rows.table.select([name for name in rows.table.column_names if name.lower() in wanted])
+    names = rows.table.column_names
+    return rows.table.select([name for name in names if main_name(name).lower() in wanted])
 
 
 def split_keyless(rows: Rows, contract: Contract) -> tuple[Rows, tuple[RejectedRow, ...]]:
@@ -176,27 +195,22 @@ def split_keyless(rows: Rows, contract: Contract) -> tuple[Rows, tuple[RejectedR
     All rows without a key would have one and the same, and be duplicates of the first.
     """
     key = unique_key(rows, contract) if contract.key else None
-    if key is None or not key.num_rows:
+    if key is None or not rows.shas:
         return rows, ()
-    keyless = functools.reduce(pc.and_, (column.is_null() for column in key.columns))
+    everything = pa.array([True] * len(rows.shas))
+    keyless = functools.reduce(pc.and_, (column.is_null() for column in key.columns), everything)
     bad = pc.indices_nonzero(keyless).to_pylist()
     if not bad:
         return rows, ()
     kept = pc.indices_nonzero(pc.invert(keyless)).cast(pa.int64())
-    rejected = tuple(_keyless_row(rows, position, contract) for position in bad)
+    rejected = tuple(
+        rejected_row(
+            rows, position, rule="unique_key_is_present", path=", ".join(contract.key),
+            expected="a value in at least one column of the key", actual="null",
+        )
+        for position in bad
+    )  # fmt: skip
     return rows.take(rows.table.take(kept), kept), rejected
-
-
-def _keyless_row(rows: Rows, position: int, contract: Contract) -> RejectedRow:
-    return RejectedRow(
-        file=rows.file,
-        row=rows.row_numbers[position].as_py(),
-        rule="unique_key_is_present",
-        path=", ".join(contract.key),
-        expected="a value in at least one column of the key",
-        actual="null",
-        row_json=arrow_row_json(rows.table, position),
-    )
 
 
 def record_ids(

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from lake_assets.contracts.fit import grow_schema
+from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
@@ -32,6 +32,8 @@ class DatasetState:
     contract: DatasetContract | TaskContract
     own_columns: Any
     """``pyarrow.Schema`` of its own columns so far, those that a task promises among them."""
+    table_columns: Any | None
+    """Those that its table has; None: there is no table yet, nor an upload that makes it."""
     partition_by: tuple[tuple[str, str], ...]
     images: SeenKeys
     """SHA-256 of its images; of a variant: none."""
@@ -89,6 +91,7 @@ class DatasetState:
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
         """Take in what an upload that is prepared brought."""
         self.own_columns = own_columns
+        self.table_columns = own_columns
         known = self._new_data_files if self._data_files is None else self._data_files
         known.update({file.sha256: file.rows for file in data_files})
         self.images.drop(self.unusable)
@@ -130,13 +133,15 @@ def open_state(
     """
     where = {"provider": name.provider, "dataset": name.dataset}
     table_spec = stores.tables.partition_by(name.table)
+    schema = stores.tables.schema(name.table)
     has_images = isinstance(name, DatasetName) and not is_empty
     image_files = _files(stores, IMAGES.name, where) if has_images else ()
     return DatasetState(
         name=name,
         contract=contract,
         # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
-        own_columns=_own_columns(name, contract, stores.tables.schema(name.table)),
+        own_columns=_own_columns(name, contract, schema),
+        table_columns=None if schema is None else _without_lakes(name, schema),
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
             image_files,
@@ -153,11 +158,15 @@ def open_state(
 def _own_columns(
     name: Destination, contract: DatasetContract | TaskContract, schema: Any | None
 ) -> Any:
-    lake_columns = columns_of(name).names
-    own = pa.schema([field for field in schema or () if field.name not in lake_columns])
+    own = pa.schema([]) if schema is None else _without_lakes(name, schema)
     if isinstance(contract, TaskContract):
         return grow_schema(own, contract.promised_columns())
     return own
+
+
+def _without_lakes(name: Destination, schema: Any) -> Any:
+    lake_columns = columns_of(name).names
+    return pa.schema([field for field in schema if field.name not in lake_columns])
 
 
 def _condition(where: dict[str, str]) -> str:

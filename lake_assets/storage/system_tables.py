@@ -132,6 +132,27 @@ UPLOADS = TableSpec(
     ),
 )
 
+SCHEMA_CHANGES = TableSpec(
+    name="lake.schema_changes",
+    description="One row per change that an upload made to a table's schema.",
+    schema=pa.schema(
+        [
+            _column("table_name", pa.string(), "Table that changed."),
+            _column("provider", pa.string(), "Who delivered the upload."),
+            _column("dataset", pa.string(), "Dataset that it belongs to."),
+            _column("task", pa.string(), "Kind of annotation, or raw."),
+            _column("variant", pa.string(), "Version of the annotation, or empty."),
+            _column("path", pa.string(), "Place that changed, as items[].price."),
+            _column("change", pa.string(), "added, widened or variant."),
+            _column("old_type", pa.string(), "Its type before; null: it is new."),
+            _column("new_type", pa.string(), "Its type since."),
+            _column("upload_id", pa.string(), "Upload that needed it."),
+            _column("rows_affected", pa.int64(), "Rows of that upload with a value there."),
+            _column("changed_at", INSTANT, "When that upload was finished."),
+        ]
+    ),
+)
+
 PARTITIONS = TableSpec(
     name="lake.partitions",
     description="One row per provider, dataset, task and variant that exists: the catalog.",

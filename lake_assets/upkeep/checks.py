@@ -8,7 +8,7 @@ the ledger and the tables of images and rejected rows, is read once for all of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
@@ -22,18 +22,16 @@ from lake_assets.contracts.names import (
 from lake_assets.contracts.registry import Registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import DamagedTable
-from lake_assets.query.duckdb import LakeSql, connect, disk_errors, files_in_sql
 from lake_assets.storage.system_tables import (
     DATASET_KEY,
-    DESTINATION_KEY,
     IMAGES,
     QUARANTINE,
+    SCHEMA_CHANGES,
     UPLOADS,
     columns_of,
 )
 from lake_assets.stores import Stores
-
-_FETCHED_ROWS = 10_000
+from lake_assets.upkeep.look import Look, rows_of, summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +189,31 @@ def rejected_share_is_small(stores: Stores, names: Sequence[DatasetName]) -> Res
     return results
 
 
+def schema_has_not_drifted(stores: Stores, names: Sequence[Destination]) -> Results:
+    """The latest finished upload changed nothing in the table's schema."""
+    look = Look(stores, names)
+    changes = look.by_name(
+        SCHEMA_CHANGES.name,
+        f"""
+        WITH latest AS (
+            SELECT arg_max(upload_id, (finished_at, upload_id)) AS upload_id FROM {UPLOADS.name}
+            WHERE {look.ours} GROUP BY {look.key}
+        )
+        SELECT {look.key}, path || ' (' || change || ')'
+        FROM {SCHEMA_CHANGES.name} WHERE upload_id IN (FROM latest)
+        """,
+    )
+    good, bad = "the latest upload changed no column", "columns were changed by the latest upload"
+    return {
+        name: CheckResult(
+            passed=not changes[name],
+            summary=summary(good, bad, changes[name]),
+            numbers={"schema_changes": len(changes[name])},
+        )
+        for name in names
+    }
+
+
 def damage_fails(rule: Rule) -> Rule:
     """Return ``rule`` so that a table that cannot be read fails it, for the datasets it is of."""
 
@@ -218,108 +241,14 @@ _RULES = (
     Check(name="schema_matches_table", asset="raw", blocking=True, rule=schema_matches_table),
     Check(name="every_image_is_stored", asset="images", blocking=True, rule=every_image_is_stored),
     Check(
+        name="schema_has_not_drifted", asset="raw", blocking=False, rule=schema_has_not_drifted
+    ),
+    Check(
         name="rejected_share_is_small", asset="quarantine", blocking=False,
         rule=rejected_share_is_small,
     ),
 )  # fmt: skip
 CHECKS = tuple(replace(check, rule=damage_fails(check.rule)) for check in _RULES)
-
-
-class Look:
-    """Questions about some datasets, over one connection."""
-
-    def __init__(self, stores: Stores, names: Sequence[Destination]) -> None:
-        scratch = stores.layout.scratch
-        self._tables = stores.tables
-        self._connection = connect(scratch=scratch)
-        self._sql = LakeSql(stores.tables, scratch=scratch, connection=self._connection)
-        self._keys = [str(name) for name in names]
-        self._prune = _own(names[0]) if len(names) == 1 else {}
-        self._known = frozenset(stores.tables.names())
-        self.key = DESTINATION_KEY
-        """Name of what a row of the ledger or the quarantine is about."""
-        self.ours = f"{self.key} IN (SELECT unnest($1))"
-        """Condition on these tables; queries have the names as parameter 1."""
-
-    def has(self, table: str) -> bool:
-        """Return whether there is such a table."""
-        return table in self._known
-
-    def rows(
-        self, table: str, sql: str, parameters: Sequence[object] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; none where ``table`` does not exist yet."""
-        return list(self.streamed(table, sql, parameters))
-
-    def streamed(
-        self, table: str, sql: str, parameters: Sequence[object] | None = None
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query as they come."""
-        if not self.has(table):
-            return
-        values = (self._keys,) if parameters is None else parameters
-        relation = self._sql.query(sql, values, prune=self._prune)
-        while rows := self._fetched(relation):
-            yield from rows
-
-    def _fetched(self, relation: Any) -> list[tuple[Any, ...]]:
-        with disk_errors(self._tables.warehouse):
-            rows: list[tuple[Any, ...]] = relation.fetchmany(_FETCHED_ROWS)
-        return rows
-
-    def by_name(self, table: str, sql: str) -> dict[Destination, list[str]]:
-        """Return the second column of a query, by what the first one names."""
-        found: dict[Destination, list[str]] = defaultdict(list)
-        for key, value in self.rows(table, sql):
-            found[parse_destination(key)].append(value)
-        return found
-
-    def totals(self, count: str) -> dict[Destination, int]:
-        """Return the sum of a column of the ledger for each name."""
-        rows = self.rows(
-            UPLOADS.name,
-            f"""SELECT {self.key}, sum({count})::BIGINT FROM {UPLOADS.name}
-                WHERE {self.ours} GROUP BY ALL""",
-        )
-        return defaultdict(int, {parse_destination(key): total for key, total in rows})
-
-    def of_table(self, name: Destination, sql: str) -> list[tuple[Any, ...]]:
-        """Return what a query answers about the rows of ``name``; none if there is no table.
-
-        Args:
-            sql: With ``{table}``. Of the columns, only the lake's own.
-        """
-        plan = self._tables.plan(name.table) if self.has(name.table) else None
-        if plan is None:  # no such table, or one with delete files
-            rows = _own_rows(name, name.table)
-            return self.rows(name.table, sql.format(table=rows), parameters=())
-        files = plan.paths(name.table_rows)
-        if not files:
-            return []
-        # Straight from the files, which all have the lake's columns: 1 ms, where a view of all
-        # columns takes 5; and a run may check thousands of tables.
-        source = _own_rows(name, files_in_sql(files))
-        with disk_errors(self._tables.warehouse):
-            relation = self._connection.sql(sql.format(table=source))
-            answer: list[tuple[Any, ...]] = relation.fetchall()
-        return answer
-
-    def of_one(self, name: Destination, sql: str) -> list[tuple[Any, ...]]:
-        """Return what a query answers whose parameters are a dataset's provider and name."""
-        relation = self._sql.query(sql, (name.provider, name.dataset), prune=_own(name))
-        with disk_errors(self._tables.warehouse):
-            answer: list[tuple[Any, ...]] = relation.fetchall()
-        return answer
-
-
-def _own_rows(name: Destination, source: str) -> str:
-    """Return SQL for those rows of a table that are of ``name``."""
-    where = " AND ".join(f"{key} = '{value}'" for key, value in name.table_rows.items())
-    return f"(SELECT * FROM {source} WHERE {where})" if where else source
-
-
-def _own(name: Destination) -> dict[str, str]:
-    return {"provider": name.provider, "dataset": name.dataset}
 
 
 def _rejected_that_differ(look: Look) -> dict[Destination, list[str]]:
@@ -353,19 +282,10 @@ def _images_without_facts(look: Look, name: Destination) -> list[str]:
     # Most tables of a large lake have no images, which their files' statistics tell at once.
     if not look.of_table(name, "SELECT 1 FROM {table} WHERE _image IS NOT NULL LIMIT 1"):
         return []
-    source = _own_rows(name, name.table)
+    source = rows_of(name, name.table)
     rows = look.of_one(
         name,
         f"""SELECT DISTINCT _image FROM {source} WHERE _image IS NOT NULL AND _image NOT IN
             (SELECT sha256 FROM {IMAGES.name} WHERE provider = $1 AND dataset = $2)""",
     )
     return [sha for (sha,) in rows]
-
-
-def summary(good: str, bad: str, wrong: Sequence[str]) -> str:
-    """Return what a check found: ``good``, or how many are ``bad``, and some of them."""
-    if not wrong:
-        return good
-    listed = sorted({*wrong})
-    shown = ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")
-    return f"{len(listed)} {bad}: {shown}"

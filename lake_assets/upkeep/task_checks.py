@@ -16,13 +16,14 @@ from lake_assets.upkeep.checks import (
     CHECKS,
     Check,
     CheckResult,
-    Look,
     Results,
     accepted_rows_are_in_the_table,
     damage_fails,
     rejected_share_is_small,
     rows_are_accounted_for,
+    schema_has_not_drifted,
 )
+from lake_assets.upkeep.look import Look
 
 Question = Callable[[TaskContract, frozenset[str]], Iterator[tuple[str, str]]]
 """Yields (what is meant, SQL condition of records that are wrong), given the table's columns."""
@@ -152,6 +153,7 @@ _RULES = (
     (required_fields_are_present, True),
     (fields_hold_allowed_values, True),
     (keys_are_unique, True),
+    (schema_has_not_drifted, False),
     (rejected_share_is_small, False),
 )
 TASK_CHECKS = tuple(

@@ -87,7 +87,7 @@ TIMES = {
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 @pytest.mark.parametrize("name", TIMES)
-def test_a_time_that_no_calendar_has_rejects_its_row_only(bench, name, kind):
+def test_a_time_that_no_calendar_has_is_kept_in_words_if_there_are_any(bench, name, kind):
     rows = pa.table({"n": range(4), "when": TIMES[name]})
     path = bench.folder() / f"times.{kind}"
     if kind == "parquet":
@@ -96,8 +96,8 @@ def test_a_time_that_no_calendar_has_rejects_its_row_only(bench, name, kind):
         with ipc.new_file(path, rows.schema) as writer:
             writer.write_table(rows)
     verdict = bench.deliver(path)
-    assert verdict.counts == (4, 2, 2, 0)
-    assert {item["rule"] for item in verdict.rejections} == {"value_fits_its_column"}
+    assert verdict.counts == ((4, 2, 2, 0) if name == "times of day" else (4, 4, 0, 0))
+    assert {item["rule"] for item in verdict.rejections} <= {"value_fits_its_column"}
 
 
 def test_rows_that_are_rejected_may_hold_any_time(bench):

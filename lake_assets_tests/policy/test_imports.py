@@ -201,7 +201,7 @@ BAD_ARROWS = {
     "a room imports the one beside": ("ingest.rows", "import lake_assets.upkeep.catalog"),
     "files import contracts": ("storage.files", "from lake_assets.contracts.names import X"),
     "media import storage": ("media.inspect", "import lake_assets.storage.files"),
-    "contracts import tables": ("contracts.fit", "from lake_assets.storage import tables"),
+    "contracts import tables": ("contracts.drift", "from lake_assets.storage import tables"),
     "in a function": ("query.duckdb", "def f():\n    from lake_assets.lake import Lake"),
     "for types only": (
         "errors", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from lake_assets.contracts.calendar import rows_outside_calendar
-from lake_assets.contracts.fit import fit_rows
+from lake_assets.contracts.drift import fit_rows
 
 DAY_US = 86_400_000_000
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896
@@ -70,9 +70,27 @@ def test_other_columns_have_no_such_rows(column):
     assert rows_outside_calendar(column) == ()
 
 
-def test_a_row_with_such_a_time_is_a_misfit_that_can_be_shown():
-    rows = pa.table({"day": counted(DATE, 0, LAST_DAY + 1), "n": [1, 2]})
+def test_a_date_beyond_the_calendar_stands_beside_its_column():
+    rows = pa.table({"day": counted(DATE, 0, LAST_DAY + 1, -800_000), "n": [1, 2, 3]})
     fitted = fit_rows(rows, pa.schema([]))
-    assert fitted.rows.to_pylist() == [rows.slice(0, 1).to_pylist()[0]]
-    assert [(item.row, item.column) for item in fitted.misfits] == [(1, "day")]
-    assert "10000-01-01" in fitted.misfits[0].actual
+    assert fitted.misfits == ()
+    assert fitted.rows["day"].null_count == 2
+    assert fitted.rows["day__variant"].to_pylist() == [None, '"+10000-01-01"', '"-0221-09-04"']
+
+
+def test_a_date_beyond_the_calendar_in_a_list_takes_its_list_along():
+    far = pa.ListArray.from_arrays([0, 2, 3], counted(INSTANT, 0, 2**62, 1))
+    fitted = fit_rows(pa.table({"at": far}), pa.schema([("at", far.type)]))
+    assert fitted.rows["at__variant"].to_pylist() == [
+        '["1970-01-01T00:00:00.000000Z", "+148108-07-06T14:00:27.387904Z"]', None
+    ]  # fmt: skip
+    assert fitted.rows["at"].null_count == 1
+
+
+@pytest.mark.parametrize(("kind", "count"), [(TIME, DAY_US), (TIME, -1), (WALL, -(2**63))], ids=str)
+def test_a_row_with_a_time_that_nothing_can_say_is_a_misfit(kind, count):
+    rows = pa.table({"at": counted(kind, 0, count), "n": [1, 2]})
+    fitted = fit_rows(rows, pa.schema([]))
+    assert fitted.rows["n"].to_pylist() == [1]
+    assert [(item.row, item.path) for item in fitted.misfits] == [(1, "at")]
+    assert str(count) in fitted.misfits[0].actual

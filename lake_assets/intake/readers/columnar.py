@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
+from lake_assets.contracts.json_texts import NO_TIME, json_texts
+from lake_assets.contracts.variants import variant_name
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
-from lake_assets.intake.readers.normal_types import normal_column, normal_type
+from lake_assets.intake.readers.normal_types import normal_column, normal_type, storage_of
 from lake_assets.intake.readers.row_json import plain_value, row_json
 from lake_assets.intake.readers.source import (
     Chunk,
@@ -129,9 +132,16 @@ def _column_types(file: DataFile, schema: pa.Schema) -> dict[str, pa.DataType]:
 
 
 def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: int) -> Chunk:
-    columns = {name: normal_column(raw[name], kind) for name, kind in types.items()}
-    rows = table_of({name: column.values for name, column in columns.items()}, raw.num_rows)
-    culprits = {i: name for name, column in columns.items() for i in column.misfits}
+    columns: dict[str, pa.ChunkedArray] = {}
+    culprits: dict[int, str] = {}
+    for name, kind in types.items():
+        column = normal_column(raw[name], kind)
+        columns[name] = column.values
+        if column.misfits:
+            texts = _texts(raw[name], column.misfits)
+            columns[variant_name(name)] = texts
+            culprits |= {i: name for i in column.misfits if texts[i].as_py() is None}
+    rows = table_of(columns, raw.num_rows)
     if not culprits:
         return Chunk(rows=rows, numbers=pa.arange(start, start + raw.num_rows))
     kept = [i for i in range(raw.num_rows) if i not in culprits]
@@ -143,6 +153,14 @@ def _chunk(file: DataFile, raw: pa.Table, types: dict[str, pa.DataType], start: 
             for i, name in sorted(culprits.items())
         ),
     )
+
+
+def _texts(raw: pa.ChunkedArray, positions: frozenset[int]) -> pa.StringArray:
+    """Return the values at these positions as JSON; null elsewhere, and where JSON has no word."""
+    texts = json_texts(storage_of(raw.combine_chunks()))
+    wanted = pc.is_in(pa.arange(0, len(raw)), pa.array(sorted(positions), pa.int64()))
+    has_words = pc.invert(pc.match_substring(texts, NO_TIME))
+    return pc.if_else(pc.and_(wanted, has_words), texts, pa.scalar(None, pa.string()))
 
 
 def _rejected(

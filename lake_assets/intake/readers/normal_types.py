@@ -84,7 +84,7 @@ def normal_column(values: pa.ChunkedArray, kind: pa.DataType) -> NormalColumn:
         return NormalColumn(values, frozenset())
     if values.num_chunks == 0:
         return NormalColumn(pa.chunked_array([], kind), frozenset())
-    plain = pa.chunked_array([_storage(chunk) for chunk in values.chunks])
+    plain = pa.chunked_array([storage_of(chunk) for chunk in values.chunks])
     cast = _cast(plain, kind)
     return _cast_each(plain, kind) if cast is None else NormalColumn(cast, frozenset())
 
@@ -104,31 +104,26 @@ def _scalar(kind: pa.DataType, column: str, file: str) -> pa.DataType | None:
     raise _unsupported(kind, column, file)
 
 
-def _nested(kind: pa.DataType, column: str, file: str) -> pa.DataType | None:
+def _nested(kind: pa.DataType, column: str, file: str) -> pa.DataType:
+    # Nulls stay inside: a list of nothing is a value, for which the contracts find a place.
     if _types.is_struct(kind):
-        return _struct(kind, column, file)
+        inner = [(field.name, _inner(field.type, f"{column}.{field.name}", file)) for field in kind]
+        return pa.struct(inner)
     if _types.is_map(kind):
         key = _inner(kind.key_type, f"{column}.key", file)
         item = _inner(kind.item_type, f"{column}.value", file)
-        return None if key is None or item is None else pa.map_(key, item)
+        return pa.map_(key, item)
     if _types.is_list(kind) or _types.is_large_list(kind) or _types.is_fixed_size_list(kind):
         item = _inner(kind.value_type, f"{column}[]", file)
-        return None if item is None else pa.list_(item)
+        return pa.list_(item)
     raise _unsupported(kind, column, file)
 
 
-def _struct(kind: pa.StructType, column: str, file: str) -> pa.DataType | None:
-    fields = [(field.name, _inner(field.type, f"{column}.{field.name}", file)) for field in kind]
-    known = [pa.field(name, inner) for name, inner in fields if inner is not None]
-    # Iceberg cannot hold a struct without fields.
-    return pa.struct(known) if known else None
-
-
-def _inner(kind: pa.DataType, column: str, file: str) -> pa.DataType | None:
+def _inner(kind: pa.DataType, column: str, file: str) -> pa.DataType:
     # pyarrow casts neither of these inside a list or struct.
     if isinstance(kind, pa.BaseExtensionType) or _types.is_run_end_encoded(kind):
         raise _unsupported(kind, column, file)
-    return normal_type(kind, column=column, file=file)
+    return normal_type(kind, column=column, file=file) or pa.null()
 
 
 def _unsupported(kind: pa.DataType, column: str, file: str) -> UnsupportedFormat:
@@ -141,12 +136,12 @@ def _unsupported(kind: pa.DataType, column: str, file: str) -> UnsupportedFormat
     )
 
 
-def _storage(chunk: pa.Array) -> pa.Array:
-    """Return an array without its outer wrapping: extension, run ends, dictionary of views."""
+def storage_of(chunk: pa.Array) -> pa.Array:
+    """Return an array without its outer wrapping: extension, run ends, dictionary."""
     if isinstance(chunk, pa.ExtensionArray):
-        return _storage(chunk.storage)
+        return storage_of(chunk.storage)
     if _types.is_run_end_encoded(chunk.type):
-        return _storage(pc.run_end_decode(chunk))
+        return storage_of(pc.run_end_decode(chunk))
     if _types.is_dictionary(chunk.type):
         return _without_view(chunk.dictionary).take(chunk.indices)
     return chunk

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from lake_assets.contracts.variants import merged
+
 
 def row_json(value: Any) -> str:
     """Return a row as one JSON value.
@@ -31,8 +33,9 @@ def row_json(value: Any) -> str:
 
 
 def arrow_row_json(rows: Any, position: int) -> str:
-    """Return one row of a ``pyarrow.Table`` as one JSON value."""
-    return row_json({name: plain_value(rows[name][position]) for name in rows.column_names})
+    """Return one row of a ``pyarrow.Table`` as one JSON value, variants in their places."""
+    row = {name: plain_value(rows[name][position]) for name in rows.column_names}
+    return row_json(merged([row], rows.schema)[0])
 
 
 def plain_value(scalar: Any) -> Any:

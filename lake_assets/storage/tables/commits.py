@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,13 +22,16 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 
+from lake_assets.contracts.growth import clashes
 from lake_assets.errors import (
     CommitConflict,
     FatalError,
+    SchemaChanged,
     SchemaMismatch,
     StorageUnavailable,
     UnknownOutcome,
 )
+from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 from lake_assets.storage.tables.trouble import is_busy, table_errors
 
@@ -64,13 +68,43 @@ def overwrite(
 
 
 def grow(transaction: Transaction, spec: TableSpec) -> None:
-    """Add the columns, at any depth, that the table lacks; never drop or narrow one."""
+    """Add the columns, at any depth, that the table lacks; never drop or narrow one.
+
+    Raises:
+        SchemaMismatch: it cannot have one of them beside those that it has.
+    """
+    schema = transaction.table_metadata.schema()
+    wrong = clashes(plain_schema(schema.as_arrow()), plain_schema(spec.schema))
+    if wrong:
+        raise SchemaMismatch(
+            f"the delivered columns do not fit table {spec.name}: {'; '.join(wrong)}",
+            table=spec.name,
+        )
     try:
         with transaction.update_schema() as update:
             update.union_by_name(_without_required(spec.schema))
     except (ValueError, TypeError, ValidationError) as error:
         raise SchemaMismatch(
             f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
+        ) from error
+
+
+@contextmanager
+def schema_change(spec: TableSpec, *, was_asked: bool) -> Iterator[None]:
+    """Raise a mismatch in the block as what it is where the table took the columns before.
+
+    Raises:
+        SchemaChanged.
+    """
+    try:
+        yield
+    except SchemaMismatch as error:
+        if not was_asked:
+            raise
+        raise SchemaChanged(
+            f"{error.message}. Another writer changed the table meanwhile; the same step again "
+            "fits the rows to it as it is now",
+            table=spec.name,
         ) from error
 
 
@@ -213,3 +247,27 @@ def _lost_race() -> tuple[type[Exception], ...]:
         NamespaceAlreadyExistsError,
         IntegrityError,  # another process made the same namespace between our look and our insert
     )
+
+
+def commit_of(
+    spec: TableSpec,
+    deliveries: Sequence[Delivery],
+    snapshot_id: int | None,
+    *,
+    skipped: Sequence[Delivery] = (),
+) -> Commit:
+    """Return what a commit of ``deliveries`` did."""
+    return Commit(
+        table=spec.name,
+        keys=tuple(key for item in deliveries for key in item.keys),
+        skipped=tuple(key for item in skipped for key in item.keys),
+        rows=sum(part.rows for item in deliveries for part in item.parts),
+        snapshot_id=snapshot_id,
+    )
+
+
+def can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:
+    """Return False while there are no rows, nor the columns that the table is partitioned by."""
+    names = set(spec.schema.names)
+    is_whole = all(column in names for _, column in spec.partition_by)
+    return is_whole or any(item.parts for item in deliveries)

@@ -25,12 +25,15 @@ from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.commits import (
     add_parts,
     any_of,
+    can_be_made,
+    commit_of,
     equal,
     grow,
     keys_in,
     overwrite,
     require_distinct_paths,
     retried,
+    schema_change,
     unseen,
 )
 from lake_assets.storage.tables.model import (
@@ -252,7 +255,12 @@ class IcebergTables:
             grow(table.transaction(), spec)  # a transaction that is never committed
 
     def append_once(
-        self, spec: TableSpec, deliveries: Sequence[Delivery], *, lease: Lease | None = None
+        self,
+        spec: TableSpec,
+        deliveries: Sequence[Delivery],
+        *,
+        lease: Lease | None = None,
+        was_asked: bool = False,
     ) -> Commit:
         """Add all deliveries that the table lacks, in one commit; make or grow the table first.
 
@@ -260,10 +268,13 @@ class IcebergTables:
 
         Args:
             lease: Commit only while this is held.
+            was_asked: Whether the table took these columns when it was asked (``require_fit``),
+                before the parts were written.
 
         Raises:
             CommitConflict: when other writers won the race too often.
             LeaseLost: and nothing is changed.
+            SchemaChanged: when they cannot any more, because another writer added other columns.
             SchemaMismatch: when the parts cannot be columns of the table.
             UnknownOutcome: when it could not be found out whether the commit happened.
         """
@@ -274,9 +285,9 @@ class IcebergTables:
             wanted = unseen(deliveries, known)
             snapshot_id = self._append(table, spec, wanted) if wanted else None
             skipped = [item for item in deliveries if item not in wanted]
-            return _commit(spec, wanted, snapshot_id, skipped=skipped)
+            return commit_of(spec, wanted, snapshot_id, skipped=skipped)
 
-        with self._catalog.fenced(lease):
+        with self._catalog.fenced(lease), schema_change(spec, was_asked=was_asked):
             return retried(attempt, spec.name, looks_up=True)
 
     def replace(
@@ -304,7 +315,7 @@ class IcebergTables:
             else:
                 overwrite(table, spec, new, any_of(where))
                 snapshot_id = _current_snapshot_id(table)
-            return _commit(spec, new, snapshot_id)
+            return commit_of(spec, new, snapshot_id)
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
@@ -341,7 +352,7 @@ class IcebergTables:
         self, table: Table | None, spec: TableSpec, deliveries: Sequence[Delivery]
     ) -> int | None:
         if table is None:
-            if not _can_be_made(spec, deliveries):
+            if not can_be_made(spec, deliveries):
                 return None
             transaction = self._create(spec)
         else:
@@ -366,29 +377,6 @@ class IcebergTables:
                     name = partition_field_name(transform, column)
                     update.add_field(column, parse_transform(transform), name)
         return transaction
-
-
-def _commit(
-    spec: TableSpec,
-    deliveries: Sequence[Delivery],
-    snapshot_id: int | None,
-    *,
-    skipped: Sequence[Delivery] = (),
-) -> Commit:
-    return Commit(
-        table=spec.name,
-        keys=tuple(key for item in deliveries for key in item.keys),
-        skipped=tuple(key for item in skipped for key in item.keys),
-        rows=sum(part.rows for item in deliveries for part in item.parts),
-        snapshot_id=snapshot_id,
-    )
-
-
-def _can_be_made(spec: TableSpec, deliveries: Sequence[Delivery]) -> bool:
-    """Return False while there are no rows, nor the columns that the table is partitioned by."""
-    names = set(spec.schema.names)
-    is_whole = all(column in names for _, column in spec.partition_by)
-    return is_whole or any(item.parts for item in deliveries)
 
 
 def _current_snapshot_id(table: Table) -> int | None:

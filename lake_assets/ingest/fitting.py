@@ -1,0 +1,120 @@
+"""Fit the rows of one upload to their table, as the contract says: change it, fail, or reject.
+
+Invariant: where the contract does not let a table evolve, nothing that an upload brings changes its
+schema; what it would have changed is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_assets.contracts.drift import conform, fit_rows
+from lake_assets.contracts.growth import grow_schema
+from lake_assets.contracts.schema_changes import (
+    ChangeCount,
+    Need,
+    SchemaChange,
+    lines_of,
+    needs,
+)
+from lake_assets.errors import SchemaMismatch
+from lake_assets.ingest.sorting import Rows, misfit_row, rejected_row
+from lake_assets.ingest.state import DatasetState
+from lake_assets.intake.model import RejectedRow
+from lake_assets.storage.system_tables import columns_of, table_spec
+
+_LINES = 50
+"""Of a diff in a message; `lake schema diff` prints all."""
+
+
+class Fitting:
+    """What one upload makes of its table's columns."""
+
+    def __init__(self, state: DatasetState) -> None:
+        self._state = state
+        self.columns = state.own_columns
+        """``pyarrow.Schema`` of the table's own columns with those that the upload brings."""
+        self.written = state.own_columns
+        """Those of them that rows which go into the table brought."""
+        self._count = None if state.table_columns is None else ChangeCount(state.table_columns)
+        self._is_fixed = state.table_columns is not None and state.contract.drift != "evolve"
+        self._needs: list[Need] = []
+
+    def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
+        """Return the rows that fit, in the columns of the table, and the rejections of others."""
+        fitted = fit_rows(rows.table, self.columns, widen=not self._is_fixed)
+        rejected = tuple(misfit_row(rows, item) for item in fitted.misfits)
+        kept = rows.take(fitted.rows, fitted.kept)
+        if not self._is_fixed:
+            self.columns = fitted.schema
+            return kept, rejected
+        found = needs(kept.table, self.columns)
+        if found and self._state.contract.drift == "quarantine":
+            kept, others = _without(kept, found)
+            rejected += others
+        else:
+            self._needs += found
+        return kept.with_table(conform(kept.table, self.columns)), rejected
+
+    def count(self, rows: Any) -> None:
+        """Take in rows that go into the table, with the lake's columns (``pyarrow.Table``)."""
+        if not rows.num_rows:
+            return
+        own = rows.drop_columns(columns_of(self._state.name).names)
+        if not own.schema.equals(self.written):
+            self.written = grow_schema(self.written, own.schema)
+        if self._count is not None:
+            self._count.add(own)
+
+    def changes(self) -> tuple[SchemaChange, ...]:
+        """Return what the upload changes in its table's schema."""
+        return self._count.changes() if self._count else ()
+
+    def require_fit(self) -> None:
+        """Raise unless the dataset's table can, and may, take the upload's columns.
+
+        Raises:
+            SchemaMismatch.
+        """
+        state = self._state
+        if self._needs:
+            raise _frozen(state, self._needs)
+        # Columns as they were fitted before: asking costs as much as reading ten rows does.
+        is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
+        if not state.is_empty and not is_known:
+            spec = table_spec(state.name, state.contract, self.written)
+            state.stores.tables.require_fit(spec)
+
+
+def _without(rows: Rows, found: tuple[Need, ...]) -> tuple[Rows, tuple[RejectedRow, ...]]:
+    """Return ``rows`` without those that need something, and their rejections, by row."""
+    first: dict[int, tuple[Need, int]] = {}
+    for need in found:
+        for number, row in enumerate(need.rows.to_pylist()):
+            first.setdefault(row, (need, number))
+    rejected = tuple(
+        rejected_row(
+            rows, row, rule="row_fits_the_schema", path=need.path, expected=need.expected,
+            actual=need.examples[number].as_py(),
+        )
+        for row, (need, number) in sorted(first.items())
+    )  # fmt: skip
+    everything = pa.arange(0, len(rows.shas))
+    kept = everything.filter(pc.invert(pc.is_in(everything, pa.array(list(first), pa.int64()))))
+    return rows.take(rows.table.take(kept), kept), rejected
+
+
+def _frozen(state: DatasetState, found: list[Need]) -> SchemaMismatch:
+    lines = lines_of(found)
+    more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+    listed = "\n  ".join([*lines[:_LINES], *more])
+    return SchemaMismatch(
+        f"the contract of {state.name} says drift: freeze, and this upload needs another schema "
+        f"than {state.name.table} has:\n  {listed}\nMend the delivery; or set drift: evolve (or "
+        "quarantine, which rejects those rows alone) for it in config/schema.yaml, then "
+        "`lake process retry` its upload",
+        table=state.name.table,
+    )
