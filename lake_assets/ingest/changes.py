@@ -31,7 +31,8 @@ def changes_of(
         asset: TableChange(
             spec=_spec(stores, asset, name, group),
             deliveries=(group.delivery(asset),) if group else (),
-            replaces=(replaced[asset],) if rebuild else None,
+            replaces=(replaced[asset],) if rebuild or _is_rewritten(asset, group) else None,
+            once=not rebuild,
             lease=lease,
             was_asked=asset == "raw",
         )
@@ -60,6 +61,10 @@ def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) 
     return table_spec(name, contract, own)
 
 
+def _is_rewritten(asset: Asset, group: Group | None) -> bool:
+    return asset == "quarantine" and group is not None and group.is_replay
+
+
 def _is_new(stores: Stores, table: str) -> bool:
     return not stores.tables.exists(table)
 
@@ -80,5 +85,8 @@ def commit(stores: Stores, change: TableChange) -> Commit:
         return stores.tables.append_once(
             change.spec, change.deliveries, lease=change.lease, was_asked=change.was_asked
         )
+    keys = tuple(key for item in change.deliveries for key in item.keys)
+    if change.once and stores.tables.committed(change.spec.name, keys):
+        return Commit(table=change.spec.name, keys=(), skipped=keys, rows=0, snapshot_id=None)
     where = None if {} in change.replaces else change.replaces
     return stores.tables.replace(change.spec, change.deliveries, where=where, lease=change.lease)

@@ -24,6 +24,7 @@ from lake_assets.errors import (
 from lake_assets.ingest.model import FailedUpload, Group, PreparedUpload, Request
 from lake_assets.ingest.parts import GroupParts, UploadRows
 from lake_assets.ingest.recovery import error_report
+from lake_assets.ingest.replay import prepare_replay
 from lake_assets.ingest.rows import Job, prepare_upload
 from lake_assets.ingest.state import DatasetState, open_state
 from lake_assets.ingest.trouble import as_known, as_missing
@@ -48,12 +49,16 @@ def groups_of(uploads: Iterable[Upload]) -> Iterator[list[Upload]]:
     """Yield uploads in the groups to ingest them in: those that no process died of first."""
     group: list[Upload] = []
     byte_count = deaths_before = 0
+    has_replay = False
     for deaths, upload in sorted(((item.deaths, item) for item in uploads), key=_order):
         size = upload.manifest.byte_count
         is_full = len(group) >= _most_uploads(deaths) or byte_count + size > GROUP_BYTES
+        # A replay rewrites what the quarantine has, where others only add to it.
+        is_full |= upload.manifest.replays is not None or has_replay
         if group and (is_full or deaths != deaths_before):
             yield group
             group, byte_count = [], 0
+        has_replay = upload.manifest.replays is not None
         group.append(upload)
         byte_count += size
         deaths_before = deaths
@@ -184,7 +189,8 @@ class _OpenGroup:
         try:
             with UploadRows(parts, upload.id) as rows:
                 _require_harmless(upload)
-                prepared = prepare_upload(job, upload, rows)
+                prepare = prepare_replay if upload.manifest.replays else prepare_upload
+                prepared = prepare(job, upload, rows)
         except Exception as error:  # the boundary of one upload
             # One that another process took over is no longer ours to set aside.
             self._stores.tables.leases.require(self._lease)

@@ -136,6 +136,7 @@ def _row(item: PreparedUpload, now: datetime) -> dict[str, Any]:
         "description": manifest.description,
         "tags": list(manifest.tags),
         "meta": list(manifest.meta.items()),
+        "kind": "replay" if manifest.replays else "delivery",
         "source": manifest.source,
         "created_by": manifest.created_by,
         "created_at": manifest.created_at,

@@ -105,6 +105,11 @@ class Group:
     """At least one, by id; the first one's folder holds the journal."""
     parts: Mapping[Asset, tuple[Part, ...]]
 
+    @property
+    def is_replay(self) -> bool:
+        """Whether its rows of the quarantine take the place of those that are there."""
+        return self.uploads[0].upload.manifest.replays is not None
+
     def delivery(self, asset: Asset) -> Delivery:
         """Return what these uploads bring to the table of ``asset``."""
         keys = tuple(item.upload.id for item in self.uploads)
@@ -235,6 +240,9 @@ class TableChange:
     set selects every row."""
     lease: Lease | None = None
     """Commit only while this is held; None: whoever commits needs none."""
+    once: bool = False
+    """Whether rows are replaced only if none of these deliveries is in the table yet: after a crash
+    it may be the second time."""
     was_asked: bool = False
     """Whether the table took these columns when it was asked, before the parts were written."""
 

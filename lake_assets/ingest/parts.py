@@ -12,7 +12,7 @@ import functools
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
@@ -119,6 +119,32 @@ def _as_one(tables: list[Any]) -> Any:
     """Return tables as one; later uploads may have brought columns that the earlier ones lack."""
     schema = functools.reduce(grow_schema, (rows.schema for rows in tables))
     return pa.concat_tables([conform(rows, schema) for rows in tables])
+
+
+class RowSink(Protocol):
+    """What takes the rows of one upload."""
+
+    def write(self, asset: Asset, rows: Any) -> None:
+        """Append ``rows`` (a ``pyarrow.Table``) to those of ``asset``'s table."""
+
+    def begin_anew(self) -> None:
+        """Forget all rows."""
+
+    def close(self) -> None:
+        """No more rows come."""
+
+
+class NoRows:
+    """Takes rows and keeps none: to see what would become of them."""
+
+    def write(self, asset: Asset, rows: Any) -> None:
+        """Keep nothing."""
+
+    def begin_anew(self) -> None:
+        """Forget nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 class UploadRows:

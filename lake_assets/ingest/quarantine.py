@@ -34,6 +34,8 @@ def quarantine_row(row: RejectedRow, upload: Upload, now: datetime) -> dict[str,
         "row_json": row.row_json,
         "state": "open",
         "rejected_at": now,
+        "replayed_by": None,
+        "replayed_at": None,
     }
 
 

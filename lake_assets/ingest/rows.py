@@ -23,7 +23,7 @@ from lake_assets.ingest.fitting import Fitting
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import Outcome, PreparedUpload
-from lake_assets.ingest.parts import UploadRows
+from lake_assets.ingest.parts import RowSink
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
 from lake_assets.ingest.sorting import (
     Rows,
@@ -45,6 +45,7 @@ from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.media.engines import Engine
 from lake_assets.storage.files import hash_file
+from lake_assets.storage.shards import ShardStore
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE
 
 IMAGE_BATCH_ROWS = 512
@@ -64,9 +65,12 @@ class Job:
     """Aware UTC; ``_ingested_at`` of all its rows."""
     on_rows: OnRows = lambda rows: None
     """Called with the number of rows read so far, once per batch."""
+    assets: ShardStore | None = None
+    """Where images go that are new; None: into the lake."""
+    thumbnails: ShardStore | None = None
 
 
-def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload:
+def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
     """Read ``upload`` into ``rows`` and return what became of it.
 
     A data file that cannot be read is one rejected row. Where some of its rows had come out before
@@ -80,7 +84,7 @@ def prepare_upload(job: Job, upload: Upload, rows: UploadRows) -> PreparedUpload
     files = upload.files()
     unreadable: Unreadable = {}
     while True:
-        preparation = _Preparation(job, upload, files, rows, unreadable)
+        preparation = Preparation(job, upload, files, rows, unreadable)
         try:
             with reused_memory(upload.manifest.byte_count):
                 preparation.run()
@@ -135,7 +139,9 @@ def _batches(
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """Of one upload; see ``Outcome``."""
+
     rows_in: int = 0
     accepted: int = 0
     duplicate: int = 0
@@ -146,24 +152,33 @@ class _Counts:
     rejected_by_rule: dict[str, int] = field(default_factory=dict)
 
 
-class _Preparation:
-    """The state of preparing one upload: its rows and the counts."""
+class Preparation:
+    """The state of preparing one upload: its rows and the counts.
+
+    Args:
+        upload: Whose files are read.
+        by: The upload that brings the rows into their table; another one where rows of ``upload``
+            come out of the quarantine.
+    """
 
     def __init__(
         self,
         job: Job,
         upload: Upload,
         files: tuple[StagedFile, ...],
-        rows: UploadRows,
+        rows: RowSink,
         unreadable: Unreadable,
+        *,
+        by: Upload | None = None,
     ) -> None:
         self._job = job
         self._upload = upload
+        self._by = by or upload
         self._name = job.state.name
         self._is_task = isinstance(job.state.contract, TaskContract)
         self.fitting = Fitting(job.state)
-        self._counts = _Counts()
-        self._files = WholeFiles(files, self._identity())
+        self.counts = Counts()
+        self.files = WholeFiles(files, self._identity())
         self._rows = rows
         self._unreadable = unreadable
 
@@ -176,12 +191,12 @@ class _Preparation:
     def run(self) -> None:
         """Read the upload to its end."""
         self.reject(refused_rows(self._upload))
-        files, duplicate = self._files.new(lambda: self._job.state.data_files)
-        self._counts.rows_in += duplicate
-        self._counts.duplicate += duplicate
+        files, duplicate = self.files.new(lambda: self._job.state.data_files)
+        self.counts.rows_in += duplicate
+        self.counts.duplicate += duplicate
         for batch in self.annotations(files) if self._is_task else self.deliveries(files):
             self.take(batch)
-        self.reject(self._files.unreadable_copies(self._unreadable))
+        self.reject(self.files.unreadable_copies(self._unreadable))
         self.fitting.require_fit()
         self._rows.close()
 
@@ -196,8 +211,8 @@ class _Preparation:
             name=self._name,
             policy=contract.images,
             pixel_limit=state.stores.settings.max_image_pixels,
-            assets=state.stores.assets,
-            thumbnails=state.stores.thumbnails,
+            assets=self._job.assets or state.stores.assets,
+            thumbnails=self._job.thumbnails or state.stores.thumbnails,
         )
         batches = _batches(self._job, self._upload, files, self._unreadable)
         for seen in look_at_batches(
@@ -206,7 +221,7 @@ class _Preparation:
             plan=plan,
             known=state.images,
             unusable=state.unusable,
-            upload_id=self._upload.id,
+            upload_id=self._by.id,
         ):
             yield sorted_batch(seen)
 
@@ -221,15 +236,15 @@ class _Preparation:
         for batch in batches:
             total += batch.rows.num_rows + len(batch.rejected)
             self._job.on_rows(total)
-            self._files.count(batch)
+            self.files.count(batch)
             yield batch
 
     def take(self, batch: SortedBatch) -> None:
         """Sort a batch's rows into accepted, rejected and duplicate, and write them."""
-        self._counts.rows_in += batch.row_count
+        self.counts.rows_in += batch.row_count
         self._write_images(batch)
-        self._counts.images_in += batch.images_in
-        self._counts.image_bytes_in += batch.image_bytes_in
+        self.counts.images_in += batch.images_in
+        self.counts.image_bytes_in += batch.image_bytes_in
         self.reject(batch.rejected, counted=True)
         self._write_rows(batch.rows)
 
@@ -238,8 +253,8 @@ class _Preparation:
         if not rejected:
             return
         if not counted:
-            self._counts.rows_in += len(rejected)
-        by_rule = self._counts.rejected_by_rule
+            self.counts.rows_in += len(rejected)
+        by_rule = self.counts.rejected_by_rule
         for row in rejected:
             by_rule[row.rule] = by_rule.get(row.rule, 0) + 1
         rows = [quarantine_row(row, self._upload, self._job.now) for row in rejected]
@@ -248,18 +263,18 @@ class _Preparation:
     def _write_images(self, batch: SortedBatch) -> None:
         manifest = self._upload.manifest
         of_upload = {
-            "_upload_id": self._upload.id,
+            "_upload_id": self._by.id,
             "upload_time": manifest.created_at,
             "tag": ",".join(manifest.tags) or None,
         }
         rows = [image_row(stored, dataset_of(self._name)) | of_upload for stored in batch.stored]
         if rows:
             self._rows.write("images", pa.Table.from_pylist(rows, schema=IMAGES.schema))
-        self._counts.images_stored += len(batch.stored)
-        self._counts.image_bytes_stored += sum(item.stored_byte_count for item in batch.stored)
+        self.counts.images_stored += len(batch.stored)
+        self.counts.image_bytes_stored += sum(item.stored_byte_count for item in batch.stored)
 
     def _write_rows(self, usable: Rows) -> None:
-        state, upload_id = self._job.state, self._upload.id
+        state, upload_id = self._job.state, self._by.id
         check_unique_columns(usable.table, state.contract)
         fitted, misfits = self.fitting.fit(usable)
         self.reject(misfits, counted=True)
@@ -267,30 +282,32 @@ class _Preparation:
         self.reject(keyless, counted=True)
         if not self._is_task:  # whose table is partitioned by columns of the lake
             check_partition_columns(kept.table, state.partition_by)
-        number = self._files.number(kept.file)
-        ids = record_ids(kept, state.contract, name=self._name, upload_id=upload_id, number=number)
-        rows = lake_rows(kept, ids, state.contract, self._upload, now=self._job.now)
+        number = self.files.number(kept.file)
+        ids = record_ids(
+            kept, state.contract, name=self._name, upload_id=self._upload.id, number=number
+        )
+        rows = lake_rows(kept, ids, state.contract, self._by, now=self._job.now)
         if unique_key(kept, state.contract) is not None:
             is_new = state.records.add_new(ids.to_pylist(), upload_id=upload_id)
             clashes = self._clashes(rows, is_new)
             self.reject(clashing_rows(kept, state.contract, clashes), counted=True)
-            self._counts.duplicate += len(is_new) - sum(is_new) - len(clashes)
+            self.counts.duplicate += len(is_new) - sum(is_new) - len(clashes)
             self._mark_useful(kept.file, rows.num_rows - len(clashes))
             rows = rows.filter(pa.array(is_new, pa.bool_()))
         self._mark_useful(kept.file, rows.num_rows)
-        self._counts.accepted += rows.num_rows
+        self.counts.accepted += rows.num_rows
         self.fitting.count(rows)
         self._rows.write("raw", rows)
 
     def _mark_useful(self, file: str, rows: int) -> None:
         if rows:
-            self._files.mark_useful(file)
+            self.files.mark_useful(file)
 
     def _clashes(self, rows: pa.Table, is_new: list[bool]) -> list[int]:
         """Return the positions of records whose key another record has, which says otherwise."""
         if not self._is_task:  # of a raw row with the key of another the first one counts
             return []
-        contents, upload_id = self._job.state.contents, self._upload.id
+        contents, upload_id = self._job.state.contents, self._by.id
         said = rows["_content"].to_pylist()
         contents.add_new([c if new else None for c, new in zip(said, is_new, strict=True)],
                          upload_id=upload_id)  # fmt: skip
@@ -301,8 +318,8 @@ class _Preparation:
 
     def outcome(self, files: tuple[StagedFile, ...]) -> Outcome:
         """Return the counts."""
-        counts = self._counts
-        copied = self._files.copied_rows(self._unreadable)
+        counts = self.counts
+        copied = self.files.copied_rows(self._unreadable)
         return Outcome(
             upload_id=self._upload.id,
             run_id=self._job.run_id,
@@ -316,6 +333,6 @@ class _Preparation:
             image_bytes_in=counts.image_bytes_in,
             image_bytes_stored=counts.image_bytes_stored,
             rejected_by_rule=counts.rejected_by_rule,
-            data_files=self._files.data_files(self._unreadable),
+            data_files=self.files.data_files(self._unreadable),
             schema_changes=self.fitting.changes(),
         )

@@ -19,7 +19,7 @@ from typing import Any
 
 from lake_assets.contracts.names import RAW, DatasetName, Destination, VariantName
 from lake_assets.errors import InvalidManifest, StorageUnavailable
-from lake_assets.intake.model import ReadOptions, RefusedFile, StagedFile
+from lake_assets.intake.model import ReadOptions, RefusedFile, Replay, StagedFile
 from lake_assets.storage.damage import says_damage
 from lake_assets.storage.sealed_json import SEAL_KEY, SealState, seal_state, sealed_json
 
@@ -50,6 +50,8 @@ class Manifest:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     """What was said of a delivery of annotations: language, source…"""
+    replays: Replay | None = None
+    """What it takes from the quarantine; None: it is a delivery, with files."""
     options: ReadOptions = ReadOptions()
     refused: tuple[RefusedFile, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -120,11 +122,16 @@ def _from_plain(plain: dict[str, Any]) -> Manifest:
             "name": _destination(plain),
             "created_at": datetime.fromisoformat(plain["created_at"]),
             "tags": tuple(plain["tags"]),
+            "replays": _replay(plain.get("replays")),
             "options": ReadOptions(**plain["options"]),
             "refused": tuple(RefusedFile(**item) for item in plain["refused"]),
             "ignored": tuple(plain["ignored"]),
         }
     )
+
+
+def _replay(plain: dict[str, Any] | None) -> Replay | None:
+    return None if plain is None else Replay(rule=plain["rule"], ids=tuple(plain["ids"]))
 
 
 def _destination(plain: dict[str, Any]) -> Destination:

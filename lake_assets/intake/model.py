@@ -51,6 +51,16 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which open rows of the quarantine are to be tried again."""
+
+    rule: str | None = None
+    """Only those that broke this rule; None: any."""
+    ids: tuple[str, ...] = ()
+    """Only these, by ``quarantine_id``; empty: all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
     """Where the bytes of one row's image are. Exactly one of ``path`` and ``data`` is set."""
 

@@ -87,8 +87,10 @@ QUARANTINE = TableSpec(
             _column("expected", pa.string(), "What the rule asks for."),
             _column("actual", pa.string(), "What was found."),
             _column("row_json", pa.string(), "The row as JSON, or its text as a JSON string."),
-            _column("state", pa.string(), "open."),
-            _column("rejected_at", INSTANT, "When."),
+            _column("state", pa.string(), "open; or replayed: the row is in its table by now."),
+            _column("rejected_at", INSTANT, "When it was rejected first."),
+            _column("replayed_by", pa.string(), "Upload that took it out of here, or null."),
+            _column("replayed_at", INSTANT, "When it was tried again last."),
         ]
     ),
 )
@@ -108,6 +110,7 @@ UPLOADS = TableSpec(
             _column("description", pa.string(), "What its uploader said of it."),
             _column("tags", pa.list_(pa.string()), "Tags."),
             _column("meta", pa.map_(pa.string(), pa.string()), "What was said of annotations."),
+            _column("kind", pa.string(), "delivery, or replay of rows in the quarantine."),
             _column("source", pa.string(), "What was delivered: a path, a DataFrame…"),
             _column("created_by", pa.string(), "user@host of the uploader."),
             _column("created_at", INSTANT, "When it was uploaded."),

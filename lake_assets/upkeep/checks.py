@@ -172,17 +172,18 @@ def every_image_is_stored(stores: Stores, names: Sequence[DatasetName]) -> Resul
     return results
 
 
-def rejected_share_is_small(stores: Stores, names: Sequence[DatasetName]) -> Results:
-    """No more than `rejected_share_limit` of the rows that came in were rejected."""
+def rejected_share_is_small(stores: Stores, names: Sequence[Destination]) -> Results:
+    """No more than `rejected_share_limit` of the rows that came in are in the quarantine."""
     look = Look(stores, names)
-    totals, rejected = look.totals("rows_in"), look.totals("rejected")
+    delivered = "CASE WHEN kind = 'replay' THEN 0 ELSE rows_in END"
+    totals, rejected = look.totals(delivered), look.open_rows()
     limit = stores.settings.rejected_share_limit
     results: Results = {}
     for name in names:
         share = rejected[name] / totals[name] if totals[name] else 0.0
         results[name] = CheckResult(
             passed=share <= limit,
-            summary=f"{rejected[name]} of {totals[name]} rows rejected ({share:.1%}, "
+            summary=f"{rejected[name]} of {totals[name]} rows in quarantine ({share:.1%}, "
             f"limit {limit:.1%})",
             numbers={"rejected_share": round(share, 6), "limit": limit},
         )

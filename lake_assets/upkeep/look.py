@@ -11,7 +11,7 @@ from typing import Any
 
 from lake_assets.contracts.names import Destination, parse_destination
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors, files_in_sql
-from lake_assets.storage.system_tables import DESTINATION_KEY, UPLOADS
+from lake_assets.storage.system_tables import DESTINATION_KEY, QUARANTINE, UPLOADS
 from lake_assets.stores import Stores
 
 _FETCHED_ROWS = 10_000
@@ -67,13 +67,22 @@ class Look:
         return found
 
     def totals(self, count: str) -> dict[Destination, int]:
-        """Return the sum of a column of the ledger for each name."""
+        """Return the sum of a column of the ledger, or of other SQL, for each name."""
         rows = self.rows(
             UPLOADS.name,
             f"""SELECT {self.key}, sum({count})::BIGINT FROM {UPLOADS.name}
                 WHERE {self.ours} GROUP BY ALL""",
         )
         return defaultdict(int, {parse_destination(key): total for key, total in rows})
+
+    def open_rows(self) -> dict[Destination, int]:
+        """Return how many rows of each name are in the quarantine and not replayed."""
+        rows = self.rows(
+            QUARANTINE.name,
+            f"""SELECT {self.key}, count(*) FROM {QUARANTINE.name}
+                WHERE {self.ours} AND state = 'open' GROUP BY ALL""",
+        )
+        return defaultdict(int, {parse_destination(key): count for key, count in rows})
 
     def of_table(self, name: Destination, sql: str) -> list[tuple[Any, ...]]:
         """Return what a query answers about the rows of ``name``; none if there is no table.
