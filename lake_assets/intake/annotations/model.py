@@ -19,6 +19,10 @@ from lake_assets.intake.readers.source import DataFile, Limits
 
 BLOCK_RECORDS = 5_000
 """Most records and rejected rows of a block."""
+BLOCK_BYTES = 64 * 1024 * 1024
+"""About what a block takes in memory at most, unless one record alone takes more."""
+_POINT_BYTES = 256
+"""What a point takes as a dict of two floats."""
 _BLOCK_BYTES = 16 * 1024 * 1024
 
 
@@ -130,18 +134,26 @@ def shown(value: object) -> str:
 
 def blocks_of(pieces: Iterable[Piece], name: str) -> Iterator[Annotations]:
     """Yield the pieces of the file ``name`` in their order, in blocks; none if there are none."""
-    block = Annotations(records=[], numbers=[], rejected=[])
+    block, byte_count = Annotations(records=[], numbers=[], rejected=[]), 0
     for number, piece in enumerate(pieces):
         if isinstance(piece, Refused):
             block.rejected.append(_rejected(piece, name, number))
         else:
             block.records.append(piece)
             block.numbers.append(number)
-        if len(block.records) + len(block.rejected) >= BLOCK_RECORDS:
+        byte_count += _byte_count(piece)
+        if len(block.records) + len(block.rejected) >= BLOCK_RECORDS or byte_count >= BLOCK_BYTES:
             yield block
-            block = Annotations(records=[], numbers=[], rejected=[])
+            block, byte_count = Annotations(records=[], numbers=[], rejected=[]), 0
     if block.records or block.rejected:
         yield block
+
+
+def _byte_count(piece: Piece) -> int:
+    if isinstance(piece, Refused):
+        return len(piece.row_json)
+    points = piece.get("polygon") or ()
+    return len(points) * _POINT_BYTES + sum(len(v) for v in piece.values() if type(v) is str)
 
 
 def _rejected(piece: Refused, name: str, number: int) -> RejectedRow:

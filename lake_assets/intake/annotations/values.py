@@ -23,6 +23,8 @@ from lake_assets.intake.annotations.model import Flaw
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _LARGEST_EXACT = 2**53
 _LONGEST_NUMBER = 300
+MAX_POINTS = 100_000
+"""Most points of a polygon; as a record they take 25 MB."""
 
 T = TypeVar("T")
 
@@ -116,7 +118,14 @@ def four(value: Any, path: str) -> tuple[float, float, float, float]:
 
 
 def polygon(ring: list[Point], path: str) -> Shape:
-    """Return the shape of a ring of points."""
+    """Return the shape of a ring of points; a longer one than any outline would fill memory."""
+    if len(ring) > MAX_POINTS:
+        raise Flaw(
+            "polygon_has_few_points",
+            path=path,
+            expected=f"at most {MAX_POINTS:,} points",
+            actual=f"{len(ring):,}",
+        )
     return _shape(shape_of_polygon(ring), path)
 
 
