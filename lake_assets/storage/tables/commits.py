@@ -60,7 +60,7 @@ def overwrite(
     table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
 ) -> None:
     """Replace the rows that ``gone`` selects by the deliveries' parts, in one commit."""
-    with table.transaction() as transaction:
+    with lost_race_of_columns(), table.transaction() as transaction:
         grow(transaction, spec)
         if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
             transaction.delete(gone)
@@ -106,6 +106,24 @@ def schema_change(spec: TableSpec, *, was_asked: bool) -> Iterator[None]:
             "fits the rows to it as it is now",
             table=spec.name,
         ) from error
+
+
+@contextmanager
+def lost_race_of_columns() -> Iterator[None]:
+    """Raise what PyIceberg's second try at a lost race says of stale columns as the lost race.
+
+    It keeps the columns of the first try, which another writer's may stand for by now, and then
+    fails with a ``ValueError`` before it has written anything.
+
+    Raises:
+        CommitFailedException.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error.__context__, CommitFailedException):
+            raise error.__context__ from None
+        raise
 
 
 def require_distinct_paths(spec: TableSpec) -> None:

@@ -30,6 +30,7 @@ from lake_assets.storage.tables.commits import (
     equal,
     grow,
     keys_in,
+    lost_race_of_columns,
     overwrite,
     require_distinct_paths,
     retried,
@@ -359,7 +360,8 @@ class IcebergTables:
             transaction = table.transaction()
             grow(transaction, spec)
         add_parts(transaction, deliveries)
-        return _current_snapshot_id(transaction.commit_transaction())
+        with lost_race_of_columns():
+            return _current_snapshot_id(transaction.commit_transaction())
 
     def _create(self, spec: TableSpec) -> Transaction:
         self._catalog.create_namespace_if_not_exists(spec.name.partition(".")[0])
