@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.variants import is_variant, merged_rows
 from lake_assets.intake.formats import data_format, image_extension_of
 from lake_assets.intake.model import Batch, ImageRef, ReadOptions, RejectedRow, StagedFile
 from lake_assets.intake.readers import read_upload
@@ -25,6 +26,17 @@ class Result:
     @property
     def rows(self) -> list[dict[str, Any]]:
         return [row for batch in self.batches for row in batch.rows.to_pylist()]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows with their variants back in place, without what is null."""
+        rows = [row for batch in self.batches for row in merged_rows(batch.rows)]
+        return [without_nulls(row) for row in rows]
+
+    @property
+    def columns(self) -> set[tuple[str, str]]:
+        """Path and type of all that some batch has."""
+        return {column for batch in self.batches for column in columns_in(batch.rows.schema)}
 
     @property
     def row_count(self) -> int:
@@ -49,6 +61,32 @@ class Result:
     @property
     def types(self) -> dict[str, str]:
         return {f.name: str(f.type) for b in self.batches[:1] for f in b.rows.schema}
+
+
+def columns_in(schema: Iterable[pa.Field], path: str = "") -> set[tuple[str, str]]:
+    """Path and type of every column and field; those of structs and lists by what is in them."""
+    found = set()
+    for field in schema:
+        name, kind = f"{path}.{field.name}", field.type
+        while pa.types.is_list(kind):
+            name, kind = f"{name}[]", kind.value_type
+        found |= columns_in(kind, name) if pa.types.is_struct(kind) else {(name, str(kind))}
+    return found
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without the keys of its objects that hold null, at any depth."""
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def without_unused(value: Any) -> Any:
+    """The row without variants that hold null, at any depth."""
+    if isinstance(value, dict):
+        items = {k: without_unused(v) for k, v in value.items()}
+        return {k: v for k, v in items.items() if v is not None or not is_variant(k)}
+    return [without_unused(v) for v in value] if isinstance(value, list) else value
 
 
 class Staged:

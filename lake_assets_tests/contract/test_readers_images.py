@@ -100,11 +100,11 @@ def test_rows_name_their_images(staged, name, folder, batch_rows):
 
 def test_a_row_rejected_for_another_reason_still_lists_its_image(staged):
     staged.add(
-        "metadata.jsonl", b'{"file_name": "a.png", "n": 1}\n{"file_name": "b.png", "n": "x"}\n'
+        "metadata.jsonl", b'{"file_name": "a.png", "n": 1}\n{"file_name": "b.png", "": "x"}\n'
     )
     staged.add("a.png", PNG)
     staged.add("b.png", PNG)
-    assert staged.read().rules == [(1, "value_fits_its_column")]
+    assert staged.read().rules == [(1, "keys_are_not_empty")]
 
 
 def test_names_made_of_digits_stay_names(staged):

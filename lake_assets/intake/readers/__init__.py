@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from lake_assets.intake.readers.upload import Unreadable, count_rows, read_head, read_upload
+from lake_assets.intake.readers.upload import count_rows, read_head, read_upload
+from lake_assets.intake.readers.upload_types import Unreadable
 
 __all__ = ["Unreadable", "count_rows", "read_head", "read_upload"]

@@ -19,6 +19,7 @@ from lake_assets.contracts.variants import variant_name
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.json_types import Shape
 from lake_assets.intake.readers.normal_types import normal_column, normal_type, storage_of
 from lake_assets.intake.readers.row_json import plain_value, row_json
 from lake_assets.intake.readers.source import (
@@ -52,6 +53,21 @@ def read_columnar(file: DataFile) -> Iterator[Chunk]:
             yield from cut(_chunk(file, pa.Table.from_batches([batch]), types, start), file.limits)
             start += batch.num_rows
     _check_row_count(file, start)
+
+
+def columnar_shape(file: DataFile) -> Shape:
+    """Return the file's columns in the lake's types, each row as a vote for them.
+
+    Raises:
+        UnreadableSource, UnsupportedFormat: as ``read_columnar``.
+    """
+    shape = Shape()
+    with _batches(file) as (schema, _):
+        types = _column_types(file, schema)
+    rows = count_columnar(file)
+    for name, kind in types.items():
+        shape.field(name).count_type(kind, 1 if rows is None else rows)
+    return shape
 
 
 def head_columnar(file: DataFile) -> pa.Table:

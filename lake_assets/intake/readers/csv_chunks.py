@@ -14,8 +14,8 @@ from itertools import chain, islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.variants import variant_name
 from lake_assets.intake.flow import worked_on
-from lake_assets.intake.model import RejectedRow
 from lake_assets.intake.readers.csv_bytes import ByteFeed
 from lake_assets.intake.readers.csv_columns import (
     RecordReader,
@@ -24,21 +24,18 @@ from lake_assets.intake.readers.csv_columns import (
     moved,
     one_array,
 )
-from lake_assets.intake.readers.row_json import row_json
-from lake_assets.intake.readers.source import (
-    Chunk,
-    DataFile,
-    cut,
-    in_order,
-    keep_rows,
-    misfit_row,
-    table_of,
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut, table_of
+from lake_assets.intake.readers.text_types import (
+    Fit,
+    TypeGuess,
+    as_kind,
+    parse_column,
+    variants_of,
 )
-from lake_assets.intake.readers.text_types import Fit, TypeGuess, as_kind, parse_column
-from lake_assets.intake.readers.values import DoesNotFit
 
-KEPT_BYTES = 128 * 1024 * 1024
-"""How much of a file's rows the first pass keeps: a million rows of a dozen columns."""
+WIDER = {pa.int32(): pa.int64(), pa.float32(): pa.float64()}
+"""Types of a table that grow if values show that they have to."""
+
 # Each holds a piece and its columns, and two already outrun what writes the rows.
 _MOST_THREADS = 4
 
@@ -47,8 +44,10 @@ _MOST_THREADS = 4
 class Found:
     """What a first pass over a file found out, and what of it need not be read again."""
 
-    kinds: dict[str, pa.DataType]
-    """Of the columns with values, those of the table first."""
+    guesses: dict[str, TypeGuess]
+    """Of the columns whose types the table does not decide."""
+    outgrown: frozenset[str]
+    """Columns whose smaller numbers in the table do not hold all values."""
     kept: deque[Chunk]
     """The first records; their columns may still have the types of their own values."""
     position: int
@@ -65,54 +64,51 @@ class _Typed:
     chunk: Chunk
     record_count: int
     fits: dict[str, Fit]
+    outgrown: frozenset[str]
 
 
 @dataclass(slots=True)
 class _Kept:
     """The chunks that a first pass keeps, and the place in the file behind them."""
 
+    left: KeptBytes
     position: int
     number: int = 0
     chunks: deque[Chunk] = field(default_factory=deque)
     is_all: bool = True
-    byte_count: int = 0
 
     def take(self, chunks: list[Chunk], *, position: int, number: int) -> None:
-        self.chunks.extend(chunks)
-        self.byte_count += sum(chunk.rows.nbytes for chunk in chunks)
-        self.position, self.number = position, number
+        self.is_all = self.is_all and self.left.take(sum(chunk.rows.nbytes for chunk in chunks))
+        if self.is_all:
+            self.chunks.extend(chunks)
+            self.position, self.number = position, number
 
 
 def first_pass(
-    reader: RecordReader, feed: ByteFeed, known: dict[str, pa.DataType], *, kept_bytes: int
+    reader: RecordReader, feed: ByteFeed, known: dict[str, pa.DataType], left: KeptBytes
 ) -> Found:
-    """Read the whole file and return the types of all columns that have values.
+    """Read the whole file and find out what all columns that have values can be.
 
     Args:
         reader: Of the file.
         feed: The file, at its first row.
         known: Columns whose types are decided already.
-        kept_bytes: How much to keep of what is read.
+        left: How much may be kept of what is read.
     """
-    start = feed.position
     guesses = {name: TypeGuess() for name in reader.layout.names if name not in known}
-    kept, number = _Kept(start), 0
+    kept, number = _Kept(left, feed.position), 0
+    outgrown: set[str] = set()
     for stretch, blocks in _typed(reader, feed, known, guesses):
         chunks = []
-        kept.is_all = kept.is_all and kept.byte_count < kept_bytes
         for typed in blocks:
             for name, fit in typed.fits.items():
                 guesses[name].narrow(fit)
+            outgrown |= typed.outgrown
             if kept.is_all:
                 chunks.append(_numbered(typed.chunk, number))
             number += typed.record_count
-        if kept.is_all:
-            kept.take(chunks, position=stretch.end, number=number)
-    guessed = {name: guess.kind() for name, guess in guesses.items()}
-    kinds = known | {name: kind for name, kind in guessed.items() if kind is not None}
-    if not all(_can_settle(chunk, kinds) for chunk in kept.chunks):
-        kept = _Kept(start, is_all=False)
-    return Found(kinds, kept.chunks, kept.position, kept.number, kept.is_all)
+        kept.take(chunks, position=stretch.end, number=number)
+    return Found(guesses, frozenset(outgrown), kept.chunks, kept.position, kept.number, kept.is_all)
 
 
 def chunks(
@@ -121,13 +117,25 @@ def chunks(
     """Yield the rest of a file, whose first record has this number; other columns are left out."""
     for _, blocks in _typed(reader, feed, kinds, {}):
         for typed in blocks:
-            yield from within_limits(_numbered(typed.chunk, number), reader.file)
+            yield from within_limits(settled(_numbered(typed.chunk, number), kinds), reader.file)
             number += typed.record_count
 
 
+def can_settle(chunk: Chunk, kinds: dict[str, pa.DataType]) -> bool:
+    """Return whether ``settled`` can be called."""
+    return all(
+        as_kind(one_array(chunk.rows[name]), kind) is not None for name, kind in kinds.items()
+    )
+
+
 def settled(chunk: Chunk, kinds: dict[str, pa.DataType]) -> Chunk:
-    """Return a kept chunk with the columns and types that the whole file turned out to have."""
-    columns = {name: as_kind(one_array(chunk.rows[name]), kind) for name, kind in kinds.items()}
+    """Return a chunk with the columns and types that the whole upload turned out to have."""
+    columns: dict[str, pa.Array] = {}
+    names = frozenset(chunk.rows.column_names)
+    for name, kind in kinds.items():
+        columns[name] = as_kind(one_array(chunk.rows[name]), kind)
+        if variant_name(name) in names:
+            columns[variant_name(name)] = one_array(chunk.rows[variant_name(name)])
     rows = table_of(columns, chunk.rows.num_rows)
     return Chunk(rows=rows, numbers=chunk.numbers, rejected=chunk.rejected)
 
@@ -154,12 +162,6 @@ def _numbered(chunk: Chunk, start: int) -> Chunk:
     )
 
 
-def _can_settle(chunk: Chunk, kinds: dict[str, pa.DataType]) -> bool:
-    return all(
-        as_kind(one_array(chunk.rows[name]), kind) is not None for name, kind in kinds.items()
-    )
-
-
 def _typed(
     reader: RecordReader,
     feed: ByteFeed,
@@ -169,7 +171,7 @@ def _typed(
     """Yield the stretches of a file in order, each with its blocks, parsed by several threads."""
 
     def typed(block: TextBlock) -> _Typed:
-        return _typed_block(reader.file, block, known, guesses)
+        return _typed_block(block, known, guesses)
 
     def parse(stretch: Stretch) -> _Typed | None:
         block = reader.plain_block(stretch)
@@ -195,38 +197,32 @@ def _in_threads(
 
 
 def _typed_block(
-    file: DataFile,
-    block: TextBlock,
-    known: dict[str, pa.DataType],
-    guesses: dict[str, TypeGuess],
+    block: TextBlock, known: dict[str, pa.DataType], guesses: dict[str, TypeGuess]
 ) -> _Typed:
-    parsed = {name: parse_column(block.columns[name], kind, name) for name, kind in known.items()}
+    columns: dict[str, pa.Array] = {}
+    outgrown = set()
+    for name, kind in known.items():
+        texts = block.columns[name]
+        parsed = parse_column(texts, WIDER.get(kind, kind), name)
+        columns[name] = parsed.values
+        if parsed.misfits:
+            columns[variant_name(name)] = variants_of(texts, parsed)
+        if kind in WIDER and not _holds(kind, parsed.values):
+            outgrown.add(name)
     fits = {name: guess.fit(block.columns[name]) for name, guess in guesses.items()}
-    columns = {name: column.values for name, column in parsed.items()}
     columns |= {name: fit.values for name, fit in fits.items()}
     rows = table_of(columns, len(block.numbers))
-    problems = {i: problem for column in parsed.values() for i, problem in column.misfits.items()}
     chunk = Chunk(rows=rows, numbers=block.numbers, rejected=block.rejected)
-    return _Typed(
-        _without(chunk, block, problems, file) if problems else chunk,
-        block.record_count,
-        fits,
-    )
+    return _Typed(chunk, block.record_count, fits, frozenset(outgrown))
 
 
-def _without(
-    chunk: Chunk, block: TextBlock, problems: dict[int, DoesNotFit], file: DataFile
-) -> Chunk:
-    """Return the chunk with the rows rejected that have a value which does not fit."""
-    kept = [i for i in range(chunk.rows.num_rows) if i not in problems]
-    misfits = [_misfit(file, block, i, problem) for i, problem in problems.items()]
-    return Chunk(
-        rows=keep_rows(chunk.rows, kept),
-        numbers=chunk.numbers.take(pa.array(kept, pa.int64())),
-        rejected=in_order([*chunk.rejected, *misfits]),
-    )
-
-
-def _misfit(file: DataFile, block: TextBlock, i: int, problem: DoesNotFit) -> RejectedRow:
-    row = {name: column[i].as_py() or "" for name, column in block.columns.items()}
-    return misfit_row(file.name, block.numbers[i].as_py(), problem, row_json(row))
+def _holds(kind: pa.DataType, values: pa.Array) -> bool:
+    """Return whether a smaller type of numbers holds all values exactly."""
+    try:
+        same = values.cast(kind).cast(values.type)
+    except pa.ArrowInvalid:
+        return False
+    if pa.types.is_integer(kind):
+        return True
+    is_same = pc.or_(pc.equal(same, values), pc.is_nan(values))
+    return bool(pc.all(is_same, min_count=0).as_py())

@@ -1,13 +1,12 @@
 """CSV and TSV files as chunks of typed columns.
 
-Invariant: a first pass over the whole file finds the types, so no later value can surprise; values
-that do not fit a type which the dataset's table already has are rejected one by one.
+Invariant: a survey of the whole upload finds the types, so no later value can surprise; text that
+does not parse as the type of its column is in the variant beside it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,17 +17,19 @@ from lake_assets.errors import InvalidRequest, UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.readers.csv_bytes import ByteFeed
 from lake_assets.intake.readers.csv_chunks import (
-    KEPT_BYTES,
+    WIDER,
     Found,
+    can_settle,
     chunks,
     first_pass,
     settled,
     within_limits,
 )
 from lake_assets.intake.readers.csv_columns import Layout, RecordReader, text_block
+from lake_assets.intake.readers.csv_guesses import ColumnGuesses
 from lake_assets.intake.readers.csv_records import Block, Feed, likely_delimiter, next_record
 from lake_assets.intake.readers.row_json import readable
-from lake_assets.intake.readers.source import Chunk, DataFile, check_columns, table_of
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, check_columns, table_of
 from lake_assets.intake.readers.text import is_valid, open_utf8
 
 PLAIN_BYTES = 4 * 1024 * 1024
@@ -47,27 +48,72 @@ class _Opened:
     feed: ByteFeed
 
 
-def read_delimited(
-    file: DataFile, *, plain_bytes: int = PLAIN_BYTES, kept_bytes: int = KEPT_BYTES
-) -> Iterator[Chunk]:
-    """Yield every record of a CSV or TSV file, or its rejection. An empty file yields nothing.
+class DelimitedFile:
+    """A CSV or TSV file, read in two passes.
 
     Args:
-        file: The file.
+        file: The file; an empty one has no rows.
+        kept: How much may be held of the rows so that they need not be read a second time.
         plain_bytes: How much is parsed at once where the file is plain; 0: every record is looked
             at by itself, which takes ten times as long and gives the same.
-        kept_bytes: How much of the rows is held so that it need not be read a second time.
-
-    Raises:
-        UnreadableSource: The header is broken, or has names that no table can have.
     """
-    found = _look_through(file, plain_bytes, kept_bytes)
-    while found.kept:
-        yield from within_limits(settled(found.kept.popleft(), found.kinds), file)
-    if not found.is_all_kept:
-        with _open(file, plain_bytes) as opened:
-            opened.feed.skip_to(found.position)
-            yield from chunks(opened.reader, opened.feed, found.kinds, number=found.number)
+
+    def __init__(self, file: DataFile, kept: KeptBytes, *, plain_bytes: int = PLAIN_BYTES) -> None:
+        self._file = file
+        self._kept = kept
+        self._plain_bytes = plain_bytes
+        self._names: tuple[str, ...] = ()
+        self._known: dict[str, pa.DataType] = {}
+        self._found: Found | None = None
+
+    def survey(self) -> ColumnGuesses:
+        """Return what the columns can be.
+
+        Where the table has them all, and they cannot grow, the file is not read.
+
+        Raises:
+            UnreadableSource: The header is broken, or has names that no table can have.
+        """
+        expected = {field.name.lower(): field.type for field in self._file.expected or ()}
+        with _open(self._file, self._plain_bytes) as opened:
+            self._names = opened.reader.layout.names
+            known = {name: expected.get(name.lower()) for name in self._names}
+            self._known = {name: kind for name, kind in known.items() if kind is not None}
+            if len(self._known) < len(known) or any(kind in WIDER for kind in self._known.values()):
+                self._found = first_pass(opened.reader, opened.feed, self._known, self._kept)
+        found = self._found
+        return ColumnGuesses.of(self._known, found) if found else ColumnGuesses()
+
+    def chunks(self, decided: Mapping[str, pa.DataType]) -> Iterator[Chunk]:
+        """Yield every record, or its rejection; to be called after ``survey``, and once.
+
+        Args:
+            decided: Types of columns by their names in lower case. Those that are in none, and
+                that the table has not, have no values.
+
+        Raises:
+            UnreadableSource: The file is cut short.
+        """
+        kinds = {}
+        for name in self._names:
+            known = self._known.get(name)
+            is_open = known is None or known in WIDER
+            kind = decided.get(name.lower(), known) if is_open else known
+            if kind is not None:
+                kinds[name] = kind
+        position = number = 0
+        if self._found is not None:
+            kept = self._found.kept
+            if all(can_settle(chunk, kinds) for chunk in kept):
+                position, number = self._found.position, self._found.number
+                while kept:
+                    yield from within_limits(settled(kept.popleft(), kinds), self._file)
+                if self._found.is_all_kept:
+                    return
+            kept.clear()
+        with _open(self._file, self._plain_bytes) as opened:
+            opened.feed.skip_to(position)
+            yield from chunks(opened.reader, opened.feed, kinds, number=number)
 
 
 def head_delimited(file: DataFile) -> pa.Table:
@@ -76,20 +122,6 @@ def head_delimited(file: DataFile) -> pa.Table:
         first = next(opened.reader.stretches(opened.feed), None)
         block = first.block if first and first.block else Block()
         return table_of(text_block(block, opened.reader.layout).columns, len(block.fields))
-
-
-def _look_through(file: DataFile, plain_bytes: int, kept_bytes: int) -> Found:
-    """Return the types: the table's where it has the column, else what all values fit.
-
-    A column without any value is left out; its type is not known.
-    """
-    expected = file.expected or pa.schema([])
-    with _open(file, plain_bytes) as opened:
-        names = opened.reader.layout.names
-        known = {name: expected.field(name).type for name in names if name in expected.names}
-        if len(known) < len(names):
-            return first_pass(opened.reader, opened.feed, known, kept_bytes=kept_bytes)
-        return Found(known, deque(), opened.feed.position, number=0, is_all_kept=False)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake_assets.errors import UnreadableSource
+from lake_assets.intake.readers.json_arrow import merged_texts
 from lake_assets.intake.readers.json_bytes import (
     BLANK,
     NO_LINES,
@@ -26,24 +28,24 @@ from lake_assets.intake.readers.json_bytes import (
     line_blocks,
     text_of,
 )
-from lake_assets.intake.readers.json_columns import fit_column, shape_of
+from lake_assets.intake.readers.json_columns import Doubtful, NotColumnar, fit_columns
 from lake_assets.intake.readers.json_elements import element_blocks, not_plain
-from lake_assets.intake.readers.json_plain import Hints, Plain, merged_texts, sort_lines
-from lake_assets.intake.readers.json_records import records_of
-from lake_assets.intake.readers.json_table import chunk_of, column_types, shape_of_records
-from lake_assets.intake.readers.json_types import Shape
+from lake_assets.intake.readers.json_fit import without_unused
+from lake_assets.intake.readers.json_plain import Hints, Plain, matching, sort_lines
+from lake_assets.intake.readers.json_records import Block, records_of
+from lake_assets.intake.readers.json_table import Places, as_surveyed, table_of_records
 from lake_assets.intake.readers.source import (
     Chunk,
     DataFile,
+    KeptBytes,
     cut,
+    in_order,
     keep_rows,
     numbers_of,
     table_of,
 )
-
-_KEPT_BYTES = 192 * 1024 * 1024
-"""Columns kept from the first pass for the second; what is beyond is read twice."""
-_FIRST_LOOK = 16
+from lake_assets.intake.readers.survey import Survey
+from lake_assets.intake.readers.variant_text import LONG_NUMBER
 
 T = TypeVar("T")
 
@@ -61,79 +63,122 @@ class _Block:
     texts: dict[str, Any]
 
 
-@dataclass(slots=True, kw_only=True)
-class _File:
-    """What the first pass found in a file."""
+class BlockFile:
+    """A file of lines, each a record.
 
-    file: DataFile
-    blocks: Callable[[DataFile], Iterator[Lines]]
-    shape: Shape = field(default_factory=Shape)
-    record_counts: list[int] = field(default_factory=list)
-    kept: deque[_Block] = field(default_factory=deque)
-    """The first blocks."""
-    hints: Hints = field(default_factory=Hints)
-
-
-def read_lines(file: DataFile) -> Iterator[Chunk]:
-    """Yield the records of a JSON Lines file in UTF-8.
-
-    Raises:
-        UnreadableSource: It has names that no table can have, or it is cut short.
+    Args:
+        file: The file, in UTF-8.
+        blocks: Gives its lines.
+        kept: How much may be kept from the first pass for the second.
+        is_array: Whether the lines are what lies between the commas of an array.
     """
-    yield from _chunks(_File(file=file, blocks=line_blocks))
 
+    def __init__(
+        self,
+        file: DataFile,
+        blocks: Callable[[DataFile], Iterator[Lines]],
+        kept: KeptBytes,
+        *,
+        is_array: bool,
+    ) -> None:
+        self._file = file
+        self._blocks = blocks
+        self._kept_bytes = kept
+        self._is_array = is_array
+        self._record_counts: list[int] = []
+        self._kept: deque[_Block] = deque()
+        """The first blocks."""
+        self._hints = Hints()
 
-def read_elements(file: DataFile) -> Iterator[Chunk]:
-    """Yield the records of a JSON array in UTF-8, if it is a plain one.
+    def survey(self) -> Survey:
+        """Return what all records look like.
 
-    Raises:
-        NotPlain: It is not, or an element would be rejected for more than a misfit. Nothing has
-            been yielded then.
-        UnreadableSource: It has names that no table can have, or it is cut short.
-    """
-    yield from _chunks(_File(file=file, blocks=element_blocks))
+        Raises:
+            NotPlain: An array's elements cannot be told apart without parsing it.
+            UnreadableSource: It is cut short.
+        """
+        found, is_kept = Survey(), True
+        with _threads() as (pool, threads):
+            tasks = (partial(self._look_and_survey, lines) for lines in self._blocks(self._file))
+            for block, survey in _ahead(pool, tasks, threads):
+                found.merge(survey)
+                self._record_counts.append(block.record_count)
+                self._hints.texts = merged_texts(self._hints.texts, block.texts)
+                is_kept = is_kept and self._kept_bytes.take(sum(p.nbytes for p in block.plain))
+                if is_kept:
+                    self._kept.append(block)
+        return found
 
-
-def _chunks(found: _File) -> Iterator[Chunk]:
-    threads = min(4, pa.cpu_count())
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="json")
-    try:
-        _first_pass(found, pool, threads)
-        for chunk in _second_pass(found, pool, threads):
+    def chunks(self, places: Places) -> Iterator[Chunk]:
+        """Yield every record, or its rejection; once."""
+        for chunk in self._fitted(_Fit(self._file, places)):
             # A block may be nothing but empty lines.
             if chunk.rows.num_rows or chunk.rejected:
-                yield from cut(chunk, found.file.limits)
+                yield from cut(chunk, self._file.limits)
+
+    def _fitted(self, fit: _Fit) -> Iterator[Chunk]:
+        firsts = [0, *np.cumsum(self._record_counts, dtype=np.int64).tolist()]
+        again = _Again(self._file, self._blocks)
+        kept_count, count = len(self._kept), len(self._record_counts)
+        for i in range(kept_count):
+            yield fit.chunk(self._kept.popleft(), firsts[i], partial(again.block, i))
+        if kept_count == count:
+            return
+        with _threads() as (pool, threads):
+            tasks = (
+                partial(self._look_and_fit, fit, again.block(i), firsts[i])
+                for i in range(kept_count, count)
+            )
+            yield from _ahead(pool, tasks, threads)
+
+    def _look(self, lines: Lines) -> _Block:
+        hints = Hints(texts=self._hints.texts, kinds=self._hints.kinds)
+        lots = sort_lines(lines, hints)
+        is_record = np.ones(len(lines), np.bool_)
+        for i in lots.others.tolist():
+            is_record[i] = bool(lines[i].strip(BLANK))
+        return _Block(
+            plain=lots.plain,
+            others=lots.others,
+            numbers=np.cumsum(is_record) - 1,
+            record_count=int(is_record.sum()),
+            texts=hints.texts,
+        )
+
+    def _look_and_survey(self, lines: Lines) -> tuple[_Block, Survey]:
+        block, survey = self._look(lines), Survey()
+        for part in block.plain:
+            survey.see_columns(part.columns, lines.take(part.picked))
+        others = records_of(_texts(lines, block.others.tolist()), self._file)
+        if self._is_array and not all(row.rule.startswith("keys_") for row in others.rejected):
+            # Perhaps it is no element by itself, only cut where it should not be.
+            raise not_plain(self._file)
+        survey.see_records(others)
+        block.plain = [part.packed() for part in block.plain]
+        return block, survey
+
+    def _look_and_fit(self, fit: _Fit, lines: Lines, first: int) -> Chunk:
+        return fit.chunk(self._look(lines), first, lambda: lines)
+
+
+def line_file(file: DataFile, kept: KeptBytes) -> BlockFile:
+    """Return a JSON Lines file."""
+    return BlockFile(file, line_blocks, kept, is_array=False)
+
+
+def element_file(file: DataFile, kept: KeptBytes) -> BlockFile:
+    """Return a JSON array whose elements may be told apart without parsing it."""
+    return BlockFile(file, element_blocks, kept, is_array=True)
+
+
+@contextmanager
+def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    count = min(4, pa.cpu_count())
+    pool = ThreadPoolExecutor(count, thread_name_prefix="json")
+    try:
+        yield pool, count
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _first_pass(found: _File, pool: ThreadPoolExecutor, threads: int) -> None:
-    kept_bytes = 0
-    tasks = (partial(_look_and_shape, found, lines) for lines in found.blocks(found.file))
-    for block, shape in _ahead(pool, tasks, threads):
-        found.shape.merge(shape)
-        found.record_counts.append(block.record_count)
-        found.hints.texts = merged_texts(found.hints.texts, block.texts)
-        kept_bytes += sum(part.nbytes for part in block.plain)
-        if kept_bytes <= _KEPT_BYTES:
-            found.kept.append(block)
-
-
-def _second_pass(found: _File, pool: ThreadPoolExecutor, threads: int) -> Iterator[Chunk]:
-    fit = _Fit(found.file, column_types(found.file, found.shape), found.shape)
-    firsts = [0, *np.cumsum(found.record_counts, dtype=np.int64).tolist()]
-    again = _Again(found)
-    kept_count, count = len(found.kept), len(found.record_counts)
-    for i in range(kept_count):
-        block = found.kept.popleft()
-        parts, left = fit.plain(block)
-        lines = again.block(i) if len(left) else NO_LINES
-        yield fit.chunk(parts, left, lines, block.numbers + firsts[i])
-    tasks = (
-        partial(_look_and_fit, fit, found, again.block(i), firsts[i])
-        for i in range(kept_count, count)
-    )
-    yield from _ahead(pool, tasks, threads)
 
 
 def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], threads: int) -> Iterator[T]:
@@ -147,127 +192,91 @@ def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], threads: 
         yield waiting.popleft().result()
 
 
-def _look(found: _File, lines: Lines) -> _Block:
-    hints = Hints(texts=found.hints.texts, kinds=found.hints.kinds)
-    lots = sort_lines(lines, hints)
-    is_record = np.ones(len(lines), np.bool_)
-    for i in lots.others.tolist():
-        is_record[i] = bool(lines[i].strip(BLANK))
-    return _Block(
-        plain=lots.plain,
-        others=lots.others,
-        numbers=np.cumsum(is_record) - 1,
-        record_count=int(is_record.sum()),
-        texts=hints.texts,
-    )
-
-
-def _look_and_shape(found: _File, lines: Lines) -> tuple[_Block, Shape]:
-    block = _look(found, lines)
-    return block, _shape(found, lines, block)
-
-
-def _look_and_fit(fit: _Fit, found: _File, lines: Lines, first: int) -> Chunk:
-    block = _look(found, lines)
-    parts, left = fit.plain(block)
-    return fit.chunk(parts, left, lines, block.numbers + first)
-
-
-def _shape(found: _File, lines: Lines, block: _Block) -> Shape:
-    """Return the shape of a block's records; its order is right after the blocks before it."""
-    whole = Shape()
-    for part in block.plain:
-        whole.merge(shape_of(part.columns))
-    if len(block.plain) == 1 and not len(block.others):
-        return whole
-    others = records_of(_texts(lines, block.others.tolist()), found.file)
-    if others.rejected and found.blocks is element_blocks:
-        # Perhaps it is no element by itself, only cut where it should not be.
-        raise not_plain(found.file)
-    whole.merge(shape_of_records(others))
-    # The parts are not in the order of their lines. What depends on that, the first lines decide,
-    # unless earlier blocks have: those that are merged into the file's shape by now.
-    shape, begin, end = Shape(), 0, _FIRST_LOOK
-    while begin < len(lines) and not shape.settles(whole, found.shape):
-        shape.merge(_shape_of_lines(found.file, lines, range(begin, min(end, len(lines)))))
-        begin, end = end, end * 2
-    shape.merge(whole)
-    return shape
-
-
-def _shape_of_lines(file: DataFile, lines: Lines, picked: Iterable[int]) -> Shape:
-    return shape_of_records(records_of(_texts(lines, picked), file))
-
-
 def _texts(lines: Lines, picked: Iterable[int]) -> Iterator[tuple[int, str]]:
     return ((i, text_of(lines[i])) for i in picked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """Some lines of a block in the types of the file."""
+    """Some lines of a block in the types of the upload."""
 
     picked: Positions
     rows: pa.Table
 
+    def without(self, gone: Positions) -> _Part:
+        """Return the part without some lines."""
+        kept = np.flatnonzero(~np.isin(self.picked, gone))
+        return _Part(picked=self.picked[kept], rows=keep_rows(self.rows, pa.array(kept)))
+
 
 class _Fit:
-    """Blocks as chunks, in the types of their file."""
+    """Blocks as chunks, in the types of their upload."""
 
-    def __init__(self, file: DataFile, kinds: dict[str, pa.DataType], records: Shape) -> None:
+    def __init__(self, file: DataFile, places: Places) -> None:
         self._file = file
-        self._kinds = kinds
-        self._records = records
+        self._places = places
 
-    def plain(self, block: _Block) -> tuple[list[_Part], Positions]:
-        """Return the plain lines that fit all at once, and which lines are left."""
-        parts, left = [], [block.others]
-        for plain in block.plain:
-            rows = self._table(plain)
-            if rows is None:
-                left.append(plain.picked)
-            else:
-                parts.append(_Part(picked=plain.picked, rows=rows))
-        return parts, np.sort(np.concatenate(left))
+    def chunk(self, block: _Block, first: int, lines: Callable[[], Lines]) -> Chunk:
+        """Return a block's records in order.
 
-    def chunk(self, parts: list[_Part], left: Positions, lines: Lines, numbers: Positions) -> Chunk:
-        """Return parts of a block and its other lines, read one by one, as a chunk in order."""
+        Args:
+            block: Its lines as far as they were read at once.
+            first: Number of its first record.
+            lines: Gives all its lines; called only if they are needed.
+        """
+        with as_surveyed(self._file):
+            chunk = self._chunk(block, block.numbers + first, lines)
+            rows = without_unused(chunk.rows, self._places)
+        return Chunk(rows=rows, numbers=chunk.numbers, rejected=chunk.rejected)
+
+    def _chunk(self, block: _Block, numbers: Positions, get_lines: Callable[[], Lines]) -> Chunk:
+        parts, left, doubtful = self._at_once(block)
+        lines = get_lines() if len(left) or len(doubtful) else NO_LINES
+        if len(doubtful):
+            long = doubtful[matching(lines.take(doubtful), LONG_NUMBER)]
+            parts = [part.without(long) for part in parts]
+            left = np.sort(np.concatenate([left, long]))
         if len(parts) == 1 and not len(left):
             return Chunk(rows=parts[0].rows, numbers=numbers_of(numbers))
         texts = ((int(numbers[i]), text) for i, text in _texts(lines, left.tolist()))
-        chunk = chunk_of(self._file, self._kinds, self._records, records_of(texts, self._file))
-        if not parts:
-            return chunk
-        rows = pa.concat_tables([*(part.rows for part in parts), chunk.rows])
-        found = np.concatenate([*(numbers[p.picked] for p in parts), chunk.numbers.to_numpy()])
+        return self._in_order(parts, records_of(texts, self._file), numbers)
+
+    def _in_order(self, parts: list[_Part], others: Block, numbers: Positions) -> Chunk:
+        tables = [part.rows for part in parts]
+        if others.values or not tables:
+            tables.append(table_of_records(self._places, others))
+        found = np.concatenate(
+            [*(numbers[part.picked] for part in parts), np.array(others.numbers, np.int64)]
+        )
         order = np.argsort(found)
         return Chunk(
-            rows=keep_rows(rows, order.tolist()),
+            rows=keep_rows(pa.concat_tables(tables), pa.array(order)),
             numbers=numbers_of(found[order]),
-            rejected=chunk.rejected,
+            rejected=in_order(others.rejected),
         )
 
-    def _table(self, plain: Plain) -> pa.Table | None:
-        count = len(plain.picked)
-        columns: dict[str, pa.Array] = {}
-        for name, kind in self._kinds.items():
-            column = plain.columns.get(name)
-            if column is None:
-                columns[name] = pa.nulls(count, kind)
+    def _at_once(self, block: _Block) -> tuple[list[_Part], Positions, Positions]:
+        """Return the lines that fit all at once, those that are left, and those in doubt."""
+        parts, left, in_doubt = [], [block.others], [block.others[:0]]
+        for plain in block.plain:
+            doubtful = Doubtful()
+            count = len(plain.picked)
+            try:
+                columns = fit_columns(plain.unpacked(), self._places, count, doubtful)
+            except NotColumnar:
+                left.append(plain.picked)
                 continue
-            fitted = fit_column(column, kind, self._records.fields[name], name)
-            if fitted is None:
-                return None
-            columns[name] = fitted
-        return table_of(columns, count)
+            parts.append(_Part(picked=plain.picked, rows=table_of(columns, count)))
+            in_doubt += [plain.picked[rows] for rows in doubtful.rows]
+        return parts, np.sort(np.concatenate(left)), np.unique(np.concatenate(in_doubt))
 
 
 class _Again:
     """The blocks of a file once more, as far as they are asked for."""
 
-    def __init__(self, found: _File) -> None:
-        self._file = found.file
-        self._blocks = enumerate(found.blocks(found.file))
+    def __init__(self, file: DataFile, blocks: Callable[[DataFile], Iterator[Lines]]) -> None:
+        self._file = file
+        self._blocks = enumerate(blocks(file))
 
     def block(self, wanted: int) -> Lines:
         """Return a block; each is later than the one before.

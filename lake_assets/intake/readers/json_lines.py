@@ -1,7 +1,7 @@
 """JSON Lines and JSON files as chunks of typed columns.
 
-Invariant: a first pass over the whole file finds the types of all records at every depth; records
-that do not fit them are rejected, each with the path of the value that does not.
+Invariant: a survey of the whole upload finds the types of all records at every depth; every record
+is then a row, or rejected because it is none.
 """
 
 from __future__ import annotations
@@ -10,50 +10,67 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from lake_assets.intake.readers.json_blocks import read_elements, read_lines
+from lake_assets.intake.readers.json_blocks import BlockFile, element_file, line_file
 from lake_assets.intake.readers.json_bytes import is_utf16
 from lake_assets.intake.readers.json_elements import NotPlain
 from lake_assets.intake.readers.json_records import Block, is_by_line, record_blocks
-from lake_assets.intake.readers.json_table import chunk_of, column_types, shape_of_records
-from lake_assets.intake.readers.json_types import Shape
-from lake_assets.intake.readers.source import Chunk, DataFile, cut
+from lake_assets.intake.readers.json_table import Places, chunk_of, own_places
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut
+from lake_assets.intake.readers.survey import Survey, require_width
 
 
-def read_json(file: DataFile) -> Iterator[Chunk]:
-    """Yield every record of a JSON Lines or JSON file, or its rejection.
+class JsonFile:
+    """A JSON Lines or JSON file, read in two passes.
 
-    Columns that hold nothing in the whole file are left out: their type is not known.
-
-    Raises:
-        UnreadableSource: An array or object is not valid JSON, or has names that no table can have.
+    Args:
+        file: The file.
+        kept: How much may be kept from the first pass for the second.
     """
-    if is_utf16(file):
-        yield from _read_records(file)
-    elif is_by_line(file):
-        yield from read_lines(file)
-    else:
-        chunks = read_elements(file)
-        try:
-            first = next(chunks, None)
-        except NotPlain:
-            yield from _read_records(file)
+
+    def __init__(self, file: DataFile, kept: KeptBytes) -> None:
+        self._file = file
+        self._kept = kept
+        self._blocks: BlockFile | None = None
+
+    def survey(self) -> Survey:
+        """Return what all records look like.
+
+        Raises:
+            UnreadableSource: An array or object is not valid JSON, or there are too many columns.
+        """
+        found = self._survey()
+        require_width(found.shape, self._file.name)
+        return found
+
+    def chunks(self, places: Places) -> Iterator[Chunk]:
+        """Yield every record, or its rejection; to be called after ``survey``, and once.
+
+        Raises:
+            UnreadableSource: The file has changed since.
+        """
+        if self._blocks is not None:
+            yield from self._blocks.chunks(places)
             return
-        if first is not None:
-            yield first
-        yield from chunks
+        for block in record_blocks(self._file):
+            yield from cut(chunk_of(self._file, places, block), self._file.limits)
 
-
-def _read_records(file: DataFile) -> Iterator[Chunk]:
-    records = Shape()
-    for block in record_blocks(file):
-        records.merge(shape_of_records(block))
-    kinds = column_types(file, records)
-    for block in record_blocks(file):
-        yield from cut(chunk_of(file, kinds, records, block), file.limits)
+    def _survey(self) -> Survey:
+        if not is_utf16(self._file):
+            by_line = is_by_line(self._file)
+            self._blocks = (line_file if by_line else element_file)(self._file, self._kept)
+            try:
+                return self._blocks.survey()
+            except NotPlain:
+                self._blocks = None
+        found = Survey()
+        for block in record_blocks(self._file):
+            found.see_records(block)
+        return found
 
 
 def head_json(file: DataFile) -> pa.Table:
     """Return the first rows, within the file's limits, in the types that they show."""
     block = next(record_blocks(file), Block())
-    records = shape_of_records(block)
-    return chunk_of(file, column_types(file, records), records, block).rows
+    survey = Survey()
+    survey.see_records(block)
+    return chunk_of(file, own_places(survey, file.expected), block).rows

@@ -11,24 +11,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 
+from lake_assets.intake.readers.json_arrow import (
+    LOST_NULLS,
+    depth_of,
+    held_texts,
+    inexact_lines,
+    merged_texts,
+    odd_names,
+    read_with,
+    times_in,
+)
 from lake_assets.intake.readers.json_bytes import Lines, Positions
-from lake_assets.intake.readers.json_records import MAX_DEPTH
-from lake_assets.intake.readers.values import MAX_EXACT_INT
+from lake_assets.intake.readers.json_parser import MAX_DEPTH
 
 _FEWEST_LINES = 32
 """Fewer lines are as quickly read one by one: a call of pyarrow's costs 0.2 ms."""
 _MOST_SPLITS = 256
 """How often a block is split before the rest of it is read line by line."""
 _MOST_READS = 4
+_MOST_KINDS = 64
+"""Patterns that are looked for in every block."""
 _STEP_LINES = 512
 _MOST_LINES = 65_536
 """pyarrow refuses 100,000 records in one block."""
@@ -38,11 +48,8 @@ _SHORT_LINE = 1024
 pyarrow 26 takes 5,000 levels and dies of 20,000.
 """
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-# An integer that a double may not hold, -0 (which is 0 as an integer), or no number at all.
-_INEXACT = re.compile(rb"(?<![0-9.eE+])[0-9]{16,}(?![0-9.eE])|-0(?![0-9.eE])|NaN|Inf", re.I)
 _CHANGED = re.compile(r"Column\((.*)\) changed from (\w+) to (\w+) in row \d+", re.DOTALL)
 _IN_ROW = re.compile(r".* in row (\d+)", re.DOTALL)
-_LOST_NULLS = "nulls at the beginning of a list are lost"
 _BEGINNINGS = {
     "string": '"',
     "number": "[-0-9NI]",
@@ -64,6 +71,18 @@ class Plain:
     def nbytes(self) -> int:
         """How much memory the columns take."""
         return sum(column.nbytes for column in self.columns.values())
+
+    def packed(self) -> Plain:
+        """Return the same with small integers in as few bytes as they need."""
+        columns = {name: _packed(column) for name, column in self.columns.items()}
+        return Plain(picked=self.picked, columns=columns)
+
+    def unpacked(self) -> dict[str, pa.Array]:
+        """Return the columns as they were before ``packed``."""
+        return {
+            name: column.cast(pa.int64()) if pa.types.is_integer(column.type) else column
+            for name, column in self.columns.items()
+        }
 
 
 @dataclass(slots=True)
@@ -101,6 +120,18 @@ def sort_lines(lines: Lines, hints: Hints) -> Sorted:
     return Sorted(plain=sorter.plain, others=np.flatnonzero(~taken))
 
 
+def _packed(column: pa.Array) -> pa.Array:
+    if not pa.types.is_int64(column.type) or column.null_count == len(column):
+        return column
+    extremes = pc.min_max(column)
+    low, high = extremes["min"].as_py(), extremes["max"].as_py()
+    for kind in (pa.int8(), pa.int16(), pa.int32()):
+        limit = 1 << (kind.bit_width - 1)
+        if -limit <= low and high < limit:
+            return column.cast(kind, safe=False)
+    return column
+
+
 class _Sorter:
     def __init__(self, lines: Lines, hints: Hints) -> None:
         self._lines = lines
@@ -110,14 +141,25 @@ class _Sorter:
         self.plain: list[Plain] = []
 
     def run(self) -> None:
-        usable = _usable_lines(self._lines)
-        rare = self._matching(usable, "|".join(self._hints.kinds)) if self._hints.kinds else None
-        if rare is None or not rare.any():
-            self._groups = [usable]
-        else:
-            self._groups = [usable[rare], usable[~rare]]
+        self._groups = self._by_kind(_usable_lines(self._lines))
         while self._groups and self._budget:
             self._take(self._groups.pop())
+
+    def _by_kind(self, usable: Positions) -> list[Positions]:
+        """Return the lines in groups: one for each rare kind, and the others."""
+        kinds = list(self._hints.kinds)[:_MOST_KINDS]
+        if not kinds:
+            return [usable]
+        rare = self._matching(usable, "|".join(kinds))
+        left = usable[rare]
+        groups = []
+        for kind in kinds:
+            if not len(left):
+                break
+            match = self._matching(left, kind)
+            groups.append(left[match])
+            left = left[~match]
+        return [*groups, left, usable[~rare]]
 
     def _take(self, picked: Positions) -> None:
         """Read a group of lines, or split it into smaller ones that may be read."""
@@ -125,19 +167,38 @@ class _Sorter:
             return
         lines = self._lines.take(picked)
         read = self._read(lines)
-        if read == _LOST_NULLS:
+        if read == LOST_NULLS:
             begins = self._matching(picked, r"\[[ \t]*null")
             self._groups += [picked[~begins]] if begins.any() else []
             return
         if isinstance(read, str):
             self._split(picked, read)
             return
-        inexact = _inexact_lines(lines, read)
+        inexact = inexact_lines(lines, read)
         if inexact.any():
             # Read again, as these may be all that made a column of integers one of doubles.
             self._groups.append(picked[~inexact])
-        elif _depth(read) <= MAX_DEPTH:
+            return
+        alike = odd_names(read)
+        if alike:
+            self._split_by_name(picked, alike)
+        elif depth_of(read) <= MAX_DEPTH:
             self.plain.append(Plain(picked=picked, columns=read))
+
+    def _split_by_name(self, picked: Positions, names: Sequence[str]) -> None:
+        """Take lines apart whose keys no record can have (one name), or not at once (several)."""
+        self._budget -= 1
+        patterns = [rf"{_quoted(name)}[ \t]*:" for name in names]
+        matches = [self._matching(picked, pattern) for pattern in patterns]
+        if len(names) == 1:
+            match = matches[0]
+            self._groups += [picked[~match]] if match.any() else []
+            return
+        some = [i for i, match in enumerate(matches) if 0 < match.sum() < len(picked)]
+        if some:  # else each line has both, or they are written with escapes
+            rarest = min(some, key=lambda i: int(matches[i].sum()))
+            self._hints.kinds.setdefault(patterns[rarest])
+            self._groups += [picked[matches[rarest]], picked[~matches[rarest]]]
 
     def _split(self, picked: Positions, error: str) -> None:
         self._budget -= 1
@@ -155,7 +216,7 @@ class _Sorter:
     def _split_by_kind(self, picked: Positions, path: str, was: str, becomes: str) -> bool:
         """Take the rarer of two kinds of values at a path apart; return whether it could be."""
         place = path.removesuffix("/[]")
-        name = re.escape(json.dumps(place.rpartition("/")[2], ensure_ascii=False))
+        name = _quoted(place.rpartition("/")[2])
         inside = "" if place == path else r"\[[^\]]*"
         best: tuple[Any, str] | None = None
         for kind in (was, becomes):
@@ -170,15 +231,13 @@ class _Sorter:
         return True
 
     def _matching(self, picked: Positions, pattern: str) -> Any:
-        lines = self._lines.take(picked)
-        found = pc.match_substring_regex(_as_text(lines), pattern)
-        return found.to_numpy(zero_copy_only=False)
+        return matching(self._lines.take(picked), pattern)
 
     def _read(self, lines: Lines) -> dict[str, pa.Array] | str:
         """Return the columns, no string of which was taken for a time, or why there are none."""
         texts = self._hints.texts
         for _ in range(_MOST_READS):
-            read = _read_with(lines, texts)
+            read = read_with(lines, texts)
             if isinstance(read, str) and read.endswith(f" in row {len(lines)}"):
                 # What was text in other lines is something else in these.
                 texts = {}
@@ -186,13 +245,23 @@ class _Sorter:
             if isinstance(read, str):
                 return read
             # What only the hint has must leave no trace, not even a column of nulls.
-            wanted = merged_texts(_held(texts, read), _times(read))
+            wanted = merged_texts(held_texts(texts, read), times_in(read))
             if wanted == texts:
                 return read
             texts = wanted
             if 2 * len(lines) > len(self._lines):
                 self._hints.texts = merged_texts(self._hints.texts, texts)
         return "strings cannot be told from times"
+
+
+def matching(lines: Lines, pattern: str) -> Any:
+    """Return a flag for each line, whether it matches a regular expression somewhere."""
+    found = pc.match_substring_regex(_as_text(lines), pattern)
+    return found.to_numpy(zero_copy_only=False)
+
+
+def _quoted(name: str) -> str:
+    return re.escape(json.dumps(name, ensure_ascii=False))
 
 
 def _usable_lines(lines: Lines) -> Positions:
@@ -239,137 +308,3 @@ def _is_utf8(line: bytes) -> bool:
 def _as_text(lines: Lines) -> pa.StringArray:
     offsets = pa.py_buffer(lines.starts.astype(np.int32))
     return pa.Array.from_buffers(pa.string(), len(lines), [None, offsets, pa.py_buffer(lines.data)])
-
-
-def _read_with(lines: Lines, texts: dict[str, Any]) -> dict[str, pa.Array] | str:
-    """Return the lines as columns, or pyarrow's reason why not.
-
-    ``texts`` is read as one more line, which keeps pyarrow from taking those strings for times.
-    """
-    more = json.dumps(texts).encode() if texts else b""
-    try:
-        table = pj.read_json(
-            pa.BufferReader(lines.data + more if more else lines.data),
-            read_options=pj.ReadOptions(
-                use_threads=False, block_size=len(lines.data) + len(more) + 1
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        return str(error).removeprefix("JSON parse error: ")
-    except UnicodeDecodeError as error:
-        return str(error)
-    if table.num_rows != len(lines) + bool(more):
-        return "there are several records on a line"
-    # One chunk each, as all was one block.
-    columns = {name: table[i].chunk(0) for i, name in enumerate(table.column_names)}
-    if not all(_is_whole(column) for column in columns.values()):
-        return _LOST_NULLS
-    return {name: column.slice(0, len(lines)) for name, column in columns.items()}
-
-
-def _is_whole(column: pa.Array) -> bool:
-    """Return whether lists have all of their items.
-
-    pyarrow 26 loses nulls at the beginning of a list before the first one that holds something:
-    https://github.com/apache/arrow/issues/51305.
-    """
-    kind = column.type
-    if pa.types.is_struct(kind):
-        return all(_is_whole(column.field(i)) for i in range(kind.num_fields))
-    if pa.types.is_list(kind):
-        return column.offsets[-1].as_py() == len(column.values) and _is_whole(column.values)
-    return True
-
-
-def _times(columns: dict[str, pa.Array]) -> dict[str, Any]:
-    """Return a record with ``"x"`` at each place that is a time."""
-    times = {name: _time_in(column.type) for name, column in columns.items()}
-    return {name: inner for name, inner in times.items() if inner is not None}
-
-
-def _time_in(kind: pa.DataType) -> Any:
-    if pa.types.is_timestamp(kind):
-        return "x"
-    if pa.types.is_list(kind):
-        inner = _time_in(kind.value_type)
-        return None if inner is None else [inner]
-    if pa.types.is_struct(kind):
-        fields = {f.name: _time_in(f.type) for f in kind}
-        return {name: inner for name, inner in fields.items() if inner is not None} or None
-    return None
-
-
-def _held(texts: dict[str, Any], columns: dict[str, pa.Array]) -> dict[str, Any]:
-    """Return ``texts`` without the places at which the columns have no value."""
-    held = {name: _held_in(inner, columns[name]) for name, inner in texts.items()}
-    return {name: inner for name, inner in held.items() if inner is not None}
-
-
-def _held_in(text: Any, column: pa.Array) -> Any:
-    if isinstance(text, dict):
-        names = [field.name for field in column.type]
-        return _held(text, dict(zip(names, column.flatten(), strict=True))) or None
-    if isinstance(text, list):
-        inner = _held_in(text[0], column.flatten())
-        return None if inner is None else [inner]
-    return text if column.null_count < len(column) else None
-
-
-def merged_texts(one: Any, other: Any) -> Any:
-    """Return what both of two such records show to be text."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        both = {name: merged_texts(one[name], other[name]) for name in one.keys() & other.keys()}
-        return one | other | both
-    if isinstance(one, list) and isinstance(other, list):
-        return [merged_texts(one[0], other[0])]
-    return other
-
-
-def _depth(columns: dict[str, pa.Array]) -> int:
-    """Return how many levels of objects and lists the records have; not by recursion."""
-    level, depth = [column.type for column in columns.values()], 1
-    while level:
-        level = [
-            k.field(i).type for k in level if pa.types.is_nested(k) for i in range(k.num_fields)
-        ]
-        depth += bool(level)
-    return depth
-
-
-def _inexact_lines(lines: Lines, columns: dict[str, pa.Array]) -> Any:
-    """Return a flag for each line that may have an integer where its column has doubles."""
-    inexact = np.zeros(len(lines), np.bool_)
-    suspects: set[int] = set()
-    for column in columns.values():
-        for rows in _suspects(column):
-            suspects.update(rows.tolist())
-    for i in suspects:
-        inexact[i] = _INEXACT.search(lines[i]) is not None
-    return inexact
-
-
-def _suspects(column: pa.Array) -> Iterator[Positions]:
-    """Yield the positions of values in which there are doubles that may not be what was written."""
-    kind = column.type
-    if pa.types.is_float64(kind):
-        rows = _suspect_doubles(column)
-        if len(rows):
-            yield rows
-    elif pa.types.is_struct(kind):
-        for inner in column.flatten():
-            yield from _suspects(inner)
-    elif pa.types.is_list(kind) and _has_doubles(kind):
-        for rows in _suspects(column.flatten()):
-            yield pc.list_parent_indices(column).to_numpy()[rows]
-
-
-def _has_doubles(kind: pa.DataType) -> bool:
-    if pa.types.is_float64(kind):
-        return True
-    return any(_has_doubles(kind.field(i).type) for i in range(kind.num_fields))
-
-
-def _suspect_doubles(column: pa.DoubleArray) -> Positions:
-    values = np.frombuffer(column.buffers()[1], np.float64)[column.offset :][: len(column)]
-    # Also true of NaN. Nulls may hold anything, so some are suspected in vain.
-    return np.flatnonzero(~(np.abs(values) < MAX_EXACT_INT) | ((values == 0) & np.signbit(values)))

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import MAX_RECORD_CHARS, DataFormat
 from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.json_parser import (
+    OF_NAMES,
+    Broken,
+    Parsed,
+    Parser,
+    broken_record,
+    parsed_line,
+)
 from lake_assets.intake.readers.source import DataFile, broken_row
 from lake_assets.intake.readers.text import (
     is_valid,
@@ -23,10 +30,6 @@ from lake_assets.intake.readers.text import (
     open_text,
     record_too_long,
 )
-
-MAX_DEPTH = 40
-"""Deepest nesting of a record. Parquet's readers end at 100 levels (see ``MAX_PARQUET_DEPTH``), and
-a list takes two."""
 
 _READ_CHARS = 1024 * 1024
 _BLANK = " \t\r\n"
@@ -41,57 +44,9 @@ class Block:
 
     numbers: list[int] = field(default_factory=list)
     values: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """The raw text of each entry in ``values``."""
     rejected: list[RejectedRow] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    rule: str
-    expected: str
-    actual: str
-
-
-@dataclass(slots=True)
-class _Parsed:
-    """A piece of JSON text: what it means, or the first rule that it breaks."""
-
-    text: str
-    value: Any = None
-    broken: _Broken | None = None
-
-
-class _Parser:
-    """Decodes JSON strictly: RFC 8259 has no NaN, and a key that comes twice loses a value."""
-
-    def __init__(self) -> None:
-        self._broken: _Broken | None = None
-        # The hooks note what is wrong instead of raising, so that the end of the value is known.
-        self._decoder = json.JSONDecoder(
-            parse_constant=self._constant, object_pairs_hook=self._object
-        )
-
-    def decode(self, text: str, start: int) -> tuple[_Parsed, int]:
-        """Return the value that begins at ``start``, and where it ends.
-
-        Raises:
-            ValueError: No valid value begins there.
-            RecursionError: It is nested more deeply than Python can follow.
-        """
-        self._broken = None
-        value, end = self._decoder.raw_decode(text, start)
-        return _Parsed(text[start:end], value, self._broken), end
-
-    def _constant(self, name: str) -> None:
-        self._broken = _Broken("line_is_valid_json", "valid JSON", f"{name} is not valid JSON")
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) != len(pairs):
-            # Counted once: an object of 30 000 keys took 45 s when each was counted by itself.
-            counts = Counter(key for key, _ in pairs)
-            twice = sorted(key for key, count in counts.items() if count > 1)
-            self._broken = _Broken("keys_are_unique", "each key once", f"twice: {', '.join(twice)}")
-        return value
 
 
 def record_blocks(file: DataFile) -> Iterator[Block]:
@@ -113,15 +68,15 @@ def records_of(lines: Iterable[tuple[int, str]], file: DataFile) -> Block:
         lines: Each with the number of the record on it.
         file: Where they are from.
     """
-    block, parser = Block(), _Parser()
+    block, parser = Block(), Parser()
     for number, line in lines:
         stripped = line.strip(_BLANK)
         if stripped:
-            _add(block, file, number, _parsed_line(parser, stripped))
+            _add(block, file, number, parsed_line(parser, stripped))
     return block
 
 
-def _blocks(pieces: Iterable[_Parsed], file: DataFile) -> Iterator[Block]:
+def _blocks(pieces: Iterable[Parsed], file: DataFile) -> Iterator[Block]:
     block, size = Block(), 0
     for number, piece in enumerate(pieces):
         _add(block, file, number, piece)
@@ -134,37 +89,18 @@ def _blocks(pieces: Iterable[_Parsed], file: DataFile) -> Iterator[Block]:
         yield block
 
 
-def _add(block: Block, file: DataFile, number: int, piece: _Parsed) -> None:
-    broken = piece.broken or _broken(piece)
+def _add(block: Block, file: DataFile, number: int, piece: Parsed) -> None:
+    broken = piece.broken or broken_record(piece)
     if broken is None:
         block.numbers.append(number)
         block.values.append(piece.value)
+        block.texts.append(piece.text)
     else:
         block.rejected.append(_rejected(file, number, broken, piece.text))
 
 
-def _broken(piece: _Parsed) -> _Broken | None:
-    if not piece.text.isascii() and not is_valid(piece.text):
-        return _Broken("line_is_valid_utf8", "UTF-8 text", "other bytes")
-    if not isinstance(piece.value, dict):
-        return _Broken("record_is_an_object", "a JSON object", type(piece.value).__name__)
-    # Only text with an escape in it can mean a lone surrogate.
-    if "\\u" in piece.text and not is_valid(json.dumps(piece.value, ensure_ascii=False)):
-        return _Broken("strings_are_valid_unicode", "Unicode text", "half of a surrogate pair")
-    if (
-        piece.text.count("{") + piece.text.count("[") > MAX_DEPTH
-        and _depth(piece.value) > MAX_DEPTH
-    ):
-        return _too_deep()
-    return None
-
-
-def _too_deep() -> _Broken:
-    return _Broken("record_is_not_nested_too_deeply", f"at most {MAX_DEPTH} levels", "more levels")
-
-
-def _rejected(file: DataFile, number: int, broken: _Broken, text: str) -> RejectedRow:
-    return broken_row(
+def _rejected(file: DataFile, number: int, broken: Broken, text: str) -> RejectedRow:
+    row = broken_row(
         file.name,
         number,
         broken.rule,
@@ -172,37 +108,15 @@ def _rejected(file: DataFile, number: int, broken: _Broken, text: str) -> Reject
         actual=broken.actual,
         text=text.rstrip("\r\n"),
     )
+    return replace(row, row_json=text) if broken.rule in OF_NAMES and is_valid(text) else row
 
 
-def _depth(value: Any) -> int:
-    # Level by level, not by recursion: depth is what is in question here.
-    level, depth = [value], 0
-    while level:
-        inner = [item for item in level if isinstance(item, dict | list)]
-        level = [v for item in inner for v in (item.values() if isinstance(item, dict) else item)]
-        depth += bool(inner)
-    return depth
-
-
-def _lines(lines: Iterable[str]) -> Iterator[_Parsed]:
-    parser = _Parser()
+def _lines(lines: Iterable[str]) -> Iterator[Parsed]:
+    parser = Parser()
     for line in lines:
         stripped = line.strip(_BLANK)
         if stripped:
-            yield _parsed_line(parser, stripped)
-
-
-def _parsed_line(parser: _Parser, line: str) -> _Parsed:
-    try:
-        parsed, end = parser.decode(line, 0)
-    except RecursionError:
-        return _Parsed(line, broken=_too_deep())
-    except ValueError as error:
-        return _Parsed(line, broken=_Broken("line_is_valid_json", "valid JSON", str(error)))
-    if end < len(line):
-        actual = f"more text after the value, from character {end}"
-        return _Parsed(line, broken=_Broken("line_is_valid_json", "one JSON value", actual))
-    return parsed
+            yield parsed_line(parser, stripped)
 
 
 def is_by_line(file: DataFile) -> bool:
@@ -216,7 +130,7 @@ def is_by_line(file: DataFile) -> bool:
     return first.startswith("{") and first.endswith("}") and closed
 
 
-def _values(text: TextIO, file: DataFile) -> Iterator[_Parsed]:
+def _values(text: TextIO, file: DataFile) -> Iterator[Parsed]:
     """Yield the elements of an array, or the values that simply follow each other."""
     window = _Window(text, file)
     if window.peek() != "[":
@@ -243,7 +157,7 @@ class _Window:
     def __init__(self, text: TextIO, file: DataFile) -> None:
         self._text = text
         self._file = file
-        self._parser = _Parser()
+        self._parser = Parser()
         self._buffer = ""
         self._start = 0
         self._gone = 0
@@ -265,12 +179,12 @@ class _Window:
             raise self.error(f"expected {char!r}, found {found!r}" if found else "it is cut short")
         self._start += 1
 
-    def take_value(self) -> _Parsed:
+    def take_value(self) -> Parsed:
         """Move past one value and return it."""
         self.peek()
         while True:
             problem = self._try_value()
-            if isinstance(problem, _Parsed):
+            if isinstance(problem, Parsed):
                 return problem
             if self._at_end or self._is_final(problem):
                 raise self.error(str(problem) or "it is nested too deeply")
@@ -286,7 +200,7 @@ class _Window:
             file=self._file.name,
         )
 
-    def _try_value(self) -> _Parsed | Exception:
+    def _try_value(self) -> Parsed | Exception:
         try:
             parsed, end = self._parser.decode(self._buffer, self._start)
         except (ValueError, RecursionError) as error:
@@ -349,7 +263,7 @@ def _members(window: _Window, key: str, file: DataFile) -> Iterator[Member]:
         window.take_value()
         return
     for number, piece in enumerate(_elements(window)):
-        broken = piece.broken or _broken(piece)
+        broken = piece.broken or broken_record(piece)
         yield Member(
             key,
             None if broken else piece.value,

@@ -1,172 +1,199 @@
-"""Which Arrow types the values of JSON records have, over a whole file.
+"""What the values at one place of all records of an upload are.
 
-Invariant: the type of a column does not depend on where the batches of a file are cut.
+Invariant: what is known of values depends neither on their order nor on how they were parted:
+``merge`` is commutative and associative, and an empty ``Shape`` changes nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from lake_assets.intake.readers.text_types import Parsed, parse_column
-from lake_assets.intake.readers.values import DoesNotFit, fit_json, is_void
+from lake_assets.intake.readers.variant_text import Number, is_whole
 
-_SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_INT64 = range(-(2**63), 2**63)
 
 
 class Shape:
-    """What the values at one place of all records look like; grows with each one seen."""
+    """What the values at one place look like; grows with each one seen.
 
-    __slots__ = ("decided", "fields", "has_infinity", "item", "kinds")
+    A value votes for its class if it holds anything and some type can hold it.
+    """
+
+    __slots__ = (
+        "_names", "_spelled", "bools", "fields", "has_float", "has_fraction", "has_huge",
+        "has_void_list", "has_void_struct", "high", "item", "lists", "low", "needs_double",
+        "numbers", "structs", "texts", "typed",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.decided: type | None = None
-        """Kind of the first value that holds anything; int becomes float with the first float."""
-        self.kinds: set[type] = set()
+        self._names: set[str] = set()
+        self.structs = self.lists = self.texts = self.numbers = self.bools = 0
+        """How many values vote for each class."""
+        self.typed: Counter[pa.DataType] = Counter()
+        """How many values of typed formats have a type that JSON does not, or a small number's."""
         self.fields: dict[str, Shape] = {}
+        """By name in lower case: engines take ``a`` and ``A`` for the same."""
         self.item: Shape | None = None
-        self.has_infinity = False
+        self.has_void_struct = self.has_void_list = False
+        """Whether there is one that holds nothing: ``{}``, ``[]``, ``[null]``, …"""
+        self.has_float = False
+        """Whether a number is written with a fraction or an exponent."""
+        self.has_fraction = False
+        """Whether a number is no integer, or larger than doubles have all integers."""
+        self.has_huge = False
+        """Whether a number fits no type."""
+        self.needs_double = False
+        """Whether a number is not exact as a float of 32 bits."""
+        self.low, self.high = 0, 0
+        """The integers lie in here, those written as doubles too."""
+        self._spelled: dict[str, Shape] = {}
 
-    def see(self, value: Any) -> None:
-        """Take one more value into account; null says nothing."""
-        if value is None:
-            return
+    def see(self, value: Any) -> bool:
+        """Take one more value into account; null says nothing.
+
+        Returns:
+            Whether the value holds anything at any depth.
+        """
         kind = type(value)
-        self.kinds.add(kind)
-        if kind is dict:
-            for name, inner in value.items():
-                self._field(name).see(inner)
+        if kind is str:
+            self.texts += 1
+        elif kind is int:
+            self._see_int(value)
+        elif kind is bool:
+            self.bools += 1
+        elif kind is dict:
+            return self._see_struct(value)
         elif kind is list:
-            self.item = self.item or Shape()
-            for inner in value:
-                self.item.see(inner)
-        elif kind is float and not math.isfinite(value):  # such as 1e999
-            self.has_infinity = True
-        self._decide(kind, value)
-
-    def merge(self, later: Shape) -> None:
-        """Take into account all that ``later`` has seen, which came after what this one has.
-
-        Associative: shapes of the blocks of a file merge to that of the whole file.
-        """
-        self.kinds |= later.kinds
-        self.has_infinity |= later.has_infinity
-        for name, inner in later.fields.items():
-            self._field(name).merge(inner)
-        if later.item is not None:
-            self.item = self._item()
-            self.item.merge(later.item)
-        self.decided = self.decided or later.decided
-        if self.decided is int and float in self.kinds:
-            self.decided = float
-
-    def settles(self, whole: Shape, before: Shape) -> bool:
-        """Return whether the order and kinds of all that ``whole`` has are decided.
-
-        Args:
-            whole: The shape of these values and of later ones.
-            before: That of values before these; what it has is decided by it.
-        """
-        if whole.decided is not None and self.decided is None and before.decided is None:
+            return self._see_list(value)
+        elif value is None:
             return False
-        for name, inner in whole.fields.items():
-            mine, earlier = self.fields.get(name), before.fields.get(name)
-            if mine is None and earlier is None:
-                return False
-            if not (mine or _NOTHING).settles(inner, earlier or _NOTHING):
-                return False
-        return whole.item is None or self._item().settles(whole.item, before._item())
+        else:
+            self._see_float(value)
+        return True
 
-    def kind(self, expected: pa.DataType | None = None) -> pa.DataType | None:
-        """Return the type that most of the values fit, or None if they hold nothing.
+    def count_type(self, kind: pa.DataType, count: int) -> None:
+        """Take values of a column into account of which only the type is known."""
+        if kind == pa.string():
+            self.texts += count
+        elif kind == pa.bool_():
+            self.bools += count
+        elif kind in (pa.int64(), pa.float64()):
+            self.numbers += count
+            self.see_range(_INT64[0], _INT64[-1])
+            self.has_float |= kind == pa.float64()
+            self.needs_double |= kind == pa.float64()
+        elif pa.types.is_struct(kind):
+            self.structs += count
+            for inner in kind:
+                self.field(inner.name).count_type(inner.type, count)
+        elif pa.types.is_list(kind):
+            self.lists += count
+            self.items().count_type(kind.value_type, count)
+        else:
+            self.typed[kind] += count
 
-        Args:
-            expected: The type that the table has here. It stays, and gains fields that are new.
-        """
-        if expected is not None and not pa.types.is_nested(expected):
-            return expected
-        if self.decided is dict and (expected is None or pa.types.is_struct(expected)):
-            return self._struct(expected)
-        if self.decided is list and (expected is None or pa.types.is_list(expected)):
-            inner = self._item().kind(expected.value_type if expected is not None else None)
-            return None if inner is None else pa.list_(inner)
-        return _SCALARS.get(self.decided or type(None)) if expected is None else expected
+    def merge(self, other: Shape) -> None:
+        """Take into account all that another one has seen."""
+        self.structs += other.structs
+        self.lists += other.lists
+        self.texts += other.texts
+        self.numbers += other.numbers
+        self.bools += other.bools
+        self.typed += other.typed
+        self.has_void_struct |= other.has_void_struct
+        self.has_void_list |= other.has_void_list
+        self._merge_numbers(other)
+        for inner in other.fields.values():
+            for name in inner.spellings():
+                mine = self.field(name)
+            mine.merge(inner)
+        if other.item is not None:
+            self.items().merge(other.item)
 
-    def is_uniform(self, kind: pa.DataType) -> bool:
-        """Return whether all values are plainly of the type, so that Arrow may convert them."""
-        if not self.kinds <= _plain_kinds(kind) or self.has_infinity:
-            return False
-        if pa.types.is_struct(kind):
-            fields = {field.name: field.type for field in kind}
-            return all(
-                inner.is_uniform(fields[name]) if name in fields else inner.decided is None
-                for name, inner in self.fields.items()
-            )
-        return not pa.types.is_list(kind) or self._item().is_uniform(kind.value_type)
-
-    def _decide(self, kind: type, value: Any) -> None:
-        if self.decided is None and not is_void(value):
-            self.decided = kind
-        elif kind is float and self.decided is int:
-            self.decided = float
-
-    def _field(self, name: str) -> Shape:
-        shape = self.fields.get(name)
+    def field(self, name: str) -> Shape:
+        """Return the shape of a field, made if it is new; its spelling counts."""
+        shape = self._spelled.get(name)
         if shape is None:
-            shape = self.fields[name] = Shape()
+            shape = self.fields.setdefault(name.lower(), Shape())
+            shape._names.add(name)
+            self._spelled[name] = shape
         return shape
 
-    def _item(self) -> Shape:
-        return self.item or Shape()
+    def spellings(self) -> tuple[str, ...]:
+        """Return all spellings of the place's name."""
+        return tuple(sorted(self._names))
 
-    def _struct(self, expected: pa.DataType | None) -> pa.DataType | None:
-        known = {field.name: field.type for field in expected} if expected is not None else {}
-        names = dict.fromkeys([*known, *self.fields])
-        kinds = {
-            name: self.fields[name].kind(known.get(name)) if name in self.fields else known[name]
-            for name in names
-        }
-        fields = [pa.field(name, kind) for name, kind in kinds.items() if kind is not None]
-        return pa.struct(fields) if fields else None
+    @property
+    def name(self) -> str:
+        """The smallest spelling of the place's name."""
+        return min(self._names, default="")
+
+    def items(self) -> Shape:
+        """Return the shape of the items of lists, made if there was none."""
+        if self.item is None:
+            self.item = Shape()
+        return self.item
+
+    def see_range(self, low: int, high: int) -> None:
+        """Take into account that there are integers of 64 bits in this range."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def _see_int(self, value: int) -> None:
+        if value in _INT64:
+            self.numbers += 1
+            self.see_range(value, value)
+        else:
+            self.has_huge = True
+
+    def _see_float(self, value: float) -> None:
+        if not math.isfinite(value):  # such as 1e999
+            self.has_huge = True
+            return
+        self.numbers += 1
+        self.has_float = True
+        if is_whole(value):
+            self.see_range(int(value), int(value))
+        else:
+            self.has_fraction = True
+        self.has_fraction |= isinstance(value, Number)
+        with np.errstate(over="ignore"):
+            self.needs_double = self.needs_double or float(np.float32(value)) != value
+
+    def _see_struct(self, value: dict[str, Any]) -> bool:
+        holds = False
+        spelled = self._spelled
+        for name, inner in value.items():
+            if inner is not None:
+                holds |= (spelled.get(name) or self.field(name)).see(inner)
+        self.structs += holds
+        self.has_void_struct |= not holds
+        return holds
+
+    def _see_list(self, value: list[Any]) -> bool:
+        holds = False
+        item = self.items()
+        for inner in value:
+            holds |= item.see(inner)
+        self.lists += holds
+        self.has_void_list |= not holds
+        return holds
+
+    def _merge_numbers(self, other: Shape) -> None:
+        self.has_float |= other.has_float
+        self.has_fraction |= other.has_fraction
+        self.has_huge |= other.has_huge
+        self.needs_double |= other.needs_double
+        self.see_range(other.low, other.high)
 
 
-_NOTHING = Shape()
-
-
-def json_column(values: list[Any], kind: pa.DataType, shape: Shape, name: str) -> Parsed:
-    """Return the values of a column as its type: at once if they are plain, else one by one."""
-    if shape.is_uniform(kind):
-        try:
-            return Parsed(pa.array(values, kind), {})
-        except (pa.ArrowInvalid, OverflowError):  # an integer that is too large
-            return _each(values, kind, name)
-    if shape.kinds <= {str} and not pa.types.is_nested(kind):
-        return parse_column(pa.array(values, pa.string()), kind, name)
-    return _each(values, kind, name)
-
-
-def _each(values: list[Any], kind: pa.DataType, name: str) -> Parsed:
-    fitted: list[Any] = []
-    misfits: dict[int, DoesNotFit] = {}
-    for i, value in enumerate(values):
-        try:
-            fitted.append(fit_json(value, kind, name))
-        except DoesNotFit as problem:
-            fitted.append(None)
-            misfits[i] = problem
-    return Parsed(pa.array(fitted, kind), misfits)
-
-
-def _plain_kinds(kind: pa.DataType) -> set[type]:
-    """Return the Python types that Arrow turns into a type without guessing."""
-    if pa.types.is_floating(kind):
-        return {float, int}
-    if pa.types.is_struct(kind):
-        return {dict}
-    if pa.types.is_list(kind):
-        return {list}
-    if pa.types.is_integer(kind):
-        return {int}
-    return {python for python, arrow in _SCALARS.items() if arrow == kind}
+def is_void_shape(shape: Shape) -> bool:
+    """Return whether no value was seen, not even one that holds nothing."""
+    is_empty = not (shape.structs or shape.lists or shape.texts or shape.numbers or shape.bools)
+    return is_empty and not (
+        shape.typed or shape.has_void_struct or shape.has_void_list or shape.has_huge
+    )

@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
 from lake_assets.errors import StorageUnavailable, UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.row_json import readable, text_json
-from lake_assets.intake.readers.values import DoesNotFit
 
 OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
 """Columns that the lake adds to every table; no delivery may bring its own."""
@@ -52,6 +52,18 @@ class DataFile:
     expected: pa.Schema | None = None
     """Types that the dataset's table already has; they decide for text formats."""
     limits: Limits
+
+
+class KeptBytes:
+    """How much of an upload may still be kept from the first pass for the second."""
+
+    def __init__(self, byte_count: int) -> None:
+        self._left = byte_count
+
+    def take(self, byte_count: int) -> bool:
+        """Return whether this much may be kept; once something may not, nothing more may."""
+        self._left = self._left - byte_count if byte_count <= self._left else -1
+        return self._left >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +146,14 @@ def check_columns(names: Sequence[str], file: str, *, where: str = "", hint: str
             file=file,
             columns=twice,
         )
+    variants = [name for name in names if is_variant(name)]
+    if variants:
+        raise UnreadableSource(
+            f"{file} has columns{place} that end in {VARIANT_SUFFIX}: {', '.join(variants)}. "
+            "So the lake names what a column cannot hold; rename them.",
+            file=file,
+            columns=variants,
+        )
     own = [name for name in names if name.lower() in OWN_COLUMNS and not where]
     if own:
         raise UnreadableSource(
@@ -187,7 +207,7 @@ def numbers_of(numbers: Iterable[int]) -> pa.Int64Array:
     return pa.array(numbers, pa.int64())
 
 
-def keep_rows(rows: pa.Table, kept: Sequence[int]) -> pa.Table:
+def keep_rows(rows: pa.Table, kept: Sequence[int] | pa.Int64Array) -> pa.Table:
     """Return the rows at these positions, in their order."""
     # Table.take forgets the number of rows of a table without columns.
     if not rows.column_names:
@@ -206,19 +226,6 @@ def broken_row(
         expected=expected,
         actual=readable(actual),
         row_json=text_json(text),
-    )
-
-
-def misfit_row(file: str, number: int, problem: DoesNotFit, row: str) -> RejectedRow:
-    """Return the rejection of a row with a value that its column's type cannot hold."""
-    return RejectedRow(
-        file=file,
-        row=number,
-        rule="value_fits_its_column",
-        path=readable(problem.path),
-        expected=str(problem.kind),
-        actual=readable(str(problem.value)),
-        row_json=row,
     )
 
 

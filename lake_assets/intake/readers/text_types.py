@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from lake_assets.intake.readers import csv_proofs as proofs
 from lake_assets.intake.readers.values import DoesNotFit, fit_text
+from lake_assets.intake.readers.variant_text import MAX_EXACT_INT, json_text
 
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 _DATE = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}"
@@ -51,7 +52,8 @@ class Fit:
     """What some values of a column can be, and what they are as the best of it."""
 
     candidates: tuple[_Candidate, ...]
-    has_values: bool
+    count: int
+    """How many values there are."""
     values: pa.Array
     """As the first candidate; as text if there is none."""
 
@@ -61,7 +63,8 @@ class TypeGuess:
 
     def __init__(self) -> None:
         self._candidates: tuple[_Candidate, ...] = _CANDIDATES
-        self._has_values = False
+        self.count = 0
+        """How many values were seen."""
 
     def fit(self, texts: pa.StringArray) -> Fit:
         """Return what these values can be, as far as it is still open; nulls say nothing.
@@ -69,21 +72,29 @@ class TypeGuess:
         Changes nothing, so that blocks can be looked at in any order, and at once.
         """
         if texts.null_count == len(texts):
-            return Fit(self._candidates, has_values=False, values=texts)
+            return Fit(self._candidates, count=0, values=texts)
         fits = list(_fitting(self._candidates, texts))
         values = fits[0][1] if fits else texts
-        return Fit(tuple(candidate for candidate, _ in fits), has_values=True, values=values)
+        count = len(texts) - texts.null_count
+        return Fit(tuple(candidate for candidate, _ in fits), count=count, values=values)
 
     def narrow(self, fit: Fit) -> None:
         """Take into account what some more of the column's values can be."""
-        self._has_values = self._has_values or fit.has_values
-        self._candidates = tuple(c for c in self._candidates if c in fit.candidates)
+        self._narrow(fit.count, fit.candidates)
+
+    def merge(self, other: TypeGuess) -> None:
+        """Take into account what another guess was shown."""
+        self._narrow(other.count, other._candidates)
 
     def kind(self) -> pa.DataType | None:
         """Return the type that holds all values seen, or None if all were null."""
-        if not self._has_values:
+        if not self.count:
             return None
         return self._candidates[0].kind if self._candidates else pa.string()
+
+    def _narrow(self, count: int, candidates: tuple[_Candidate, ...]) -> None:
+        self.count += count
+        self._candidates = tuple(c for c in self._candidates if c in candidates)
 
 
 def as_kind(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
@@ -95,8 +106,9 @@ def as_kind(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
         return values
     if values.null_count == len(values):
         return pa.nulls(len(values), kind)
-    # A double is a candidate only where it holds all the integers exactly.
-    return values.cast(kind) if (values.type, kind) == (pa.int64(), pa.float64()) else None
+    # A double is a candidate only where it holds all the integers exactly. The others are read as
+    # the larger type, to find out whether the smaller one holds them all.
+    return values.cast(kind) if (values.type, kind) in _CASTS else None
 
 
 def parse_column(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed:
@@ -112,9 +124,20 @@ def parse_column(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed
     plain = next((c for c in _CANDIDATES if c.kind == kind), None)
     if plain is not None:
         cast = _cast(plain, values)
-        if cast is not None:
+        if cast is not None and not (kind == pa.float64() and _has_large(cast)):
             return Parsed(cast, {})
     return _parse_each(values, kind, name)
+
+
+def _has_large(values: pa.DoubleArray) -> bool:
+    """Return whether a number may have been written as an integer that no double holds."""
+    return bool(pc.any(pc.greater_equal(pc.abs(values), MAX_EXACT_INT), min_count=0).as_py())
+
+
+def variants_of(texts: pa.StringArray, parsed: Parsed) -> pa.StringArray:
+    """Return the texts that are not of the type as JSON strings, null at the other places."""
+    found = {i: json_text(texts[i].as_py()) for i in parsed.misfits}
+    return pa.array([found.get(i) for i in range(len(texts))], pa.string())
 
 
 def _parse_each(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed:
@@ -195,6 +218,11 @@ def _digits(texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(texts, r"^-?0*\.?0*|\.|[eE].*$", "")
 
 
+_CASTS = {
+    (pa.int64(), pa.float64()),
+    (pa.int64(), pa.int32()),
+    (pa.float64(), pa.float32()),
+}
 _CANDIDATES = (
     _Candidate(pa.bool_(), "(?i:true|false)", _always, proofs.are_words),
     _Candidate(pa.int64(), _INT, _always, proofs.are_plain_integers),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
-from lake_assets.intake.formats import METADATA_NAMES, DataFormat, data_format
+from lake_assets.intake.formats import METADATA_NAMES, data_format
 from lake_assets.intake.image_columns import (
     REFERENCED_FOLDER,
     ImageColumn,
@@ -23,8 +23,8 @@ from lake_assets.intake.image_columns import (
     fitting_column,
 )
 from lake_assets.intake.model import Batch, ReadOptions, StagedFile
-from lake_assets.intake.readers.columnar import count_columnar, head_columnar, read_columnar
-from lake_assets.intake.readers.delimited import head_delimited, read_delimited
+from lake_assets.intake.readers.columnar import count_columnar, head_columnar
+from lake_assets.intake.readers.delimited import head_delimited
 from lake_assets.intake.readers.image_files import (
     image_batches,
     rejected_batches,
@@ -33,19 +33,23 @@ from lake_assets.intake.readers.image_files import (
     unusable_file,
 )
 from lake_assets.intake.readers.image_refs import ImageFinder
-from lake_assets.intake.readers.json_lines import head_json, read_json
+from lake_assets.intake.readers.json_lines import head_json
 from lake_assets.intake.readers.normal_types import normal_type
-from lake_assets.intake.readers.source import Chunk, DataFile, Limits
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, Limits
+from lake_assets.intake.readers.upload_types import (
+    COLUMNAR,
+    DELIMITED,
+    OpenFile,
+    Unreadable,
+    UploadTypes,
+    surveyed,
+)
 
 BATCH_ROWS = 8192
 BATCH_BYTES = 64 * 1024 * 1024
+KEPT_BYTES = 192 * 1024 * 1024
+"""What is kept of an upload's text files from their survey; what is beyond is read twice."""
 _HEAD_ROWS = 1000
-
-_COLUMNAR = frozenset({DataFormat.PARQUET, DataFormat.ARROW})
-_DELIMITED = frozenset({DataFormat.CSV, DataFormat.TSV})
-
-Unreadable = dict[str, UnreadableSource | UnsupportedFormat]
-"""Data files of an upload that cannot be read, by name, and why."""
 
 
 def read_upload(
@@ -96,12 +100,20 @@ def read_upload(
     }
     found = any(columns.values()) or options.image_column is not None
     finder.has_images = found or any(file.role == "image" for file in files)
-    for file in data:
-        for chunk in _chunks(_with_text_paths(file, columns[file.name]), unreadable):
+    kept = KeptBytes(KEPT_BYTES)
+    opened = [
+        OpenFile(_with_text_paths(file, columns[file.name]), kept)
+        for file in data
+        if unreadable is None or file.name not in unreadable
+    ]
+    types = surveyed(opened, None if expected is None else _normal_schema(expected), unreadable)
+    for reader in opened:
+        name = reader.file.name
+        for chunk in _chunks(reader, types, unreadable):
             # The named column may hold nothing in the first rows, and so have no type there.
-            if columns[file.name] is None and options.image_column is not None:
-                columns[file.name] = fitting_column(chunk.rows, options.image_column)
-            yield finder.batch(file.name, chunk, columns[file.name])
+            if columns[name] is None and options.image_column is not None:
+                columns[name] = fitting_column(chunk.rows, options.image_column)
+            yield finder.batch(name, chunk, _as_spelled(columns[name], chunk.rows))
     yield from _rest(finder, list(columns.values()), options, batch_rows, unreadable or {})
 
 
@@ -165,37 +177,39 @@ def _normal_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(name, kind) for name, kind in kinds if kind is not None])
 
 
-def _read(file: DataFile) -> Iterator[Chunk]:
-    if file.format in _COLUMNAR:
-        return read_columnar(file)
-    return read_delimited(file) if file.format in _DELIMITED else read_json(file)
-
-
 def _head(file: DataFile) -> pa.Table:
-    if file.format in _COLUMNAR:
+    if file.format in COLUMNAR:
         return head_columnar(file)
-    return head_delimited(file) if file.format in _DELIMITED else head_json(file)
+    return head_delimited(file) if file.format in DELIMITED else head_json(file)
 
 
 def _count(file: DataFile) -> int | None:
-    return count_columnar(file) if file.format in _COLUMNAR else None
+    return count_columnar(file) if file.format in COLUMNAR else None
 
 
-def _chunks(file: DataFile, unreadable: Unreadable | None) -> Iterator[Chunk]:
+def _chunks(file: OpenFile, types: UploadTypes, unreadable: Unreadable | None) -> Iterator[Chunk]:
     """Yield the chunks of a file; one that cannot be read up to its first chunk has none."""
-    if unreadable is not None and file.name in unreadable:
+    if unreadable is not None and file.file.name in unreadable:
         return
-    chunks = _read(file)
+    chunks = file.chunks(types)
     try:
         first = next(chunks, None)
     except (UnreadableSource, UnsupportedFormat) as error:
         if unreadable is None:
             raise
-        unreadable[file.name] = error
+        unreadable[file.file.name] = error
         return
     if first is not None:
         yield first
     yield from chunks
+
+
+def _as_spelled(column: ImageColumn | None, rows: pa.Table) -> ImageColumn | None:
+    """Return the column with its name as the rows have it, which is the table's."""
+    if column is None or column.name in rows.column_names:
+        return column
+    alike = [name for name in rows.column_names if name.lower() == column.name.lower()]
+    return ImageColumn(alike[0], column.kind) if alike else column
 
 
 def _image_column(
@@ -232,7 +246,7 @@ def _column_of_unreadable(file: DataFile) -> ImageColumn | None:
 
 def _with_text_paths(file: DataFile, column: ImageColumn | None) -> DataFile:
     """Return the file with its column of paths expected as text: ``0001`` names a file."""
-    if column is None or column.kind != "path" or file.format not in _DELIMITED:
+    if column is None or column.kind != "path" or file.format not in DELIMITED:
         return file
     others = [field for field in file.expected or () if field.name != column.name]
     return replace(file, expected=pa.schema([*others, pa.field(column.name, pa.string())]))

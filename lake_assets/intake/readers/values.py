@@ -18,10 +18,10 @@ from uuid import UUID
 
 import pyarrow as pa
 
-MAX_EXACT_INT = 2**53
-"""Largest integer up to which a double holds every integer."""
+from lake_assets.intake.readers.variant_text import MAX_EXACT_INT, Number, is_whole
 
 _INT = re.compile(r"[+-]?[0-9]+(?:\.0*)?")
+_DIGITS = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|nan)", re.I)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?")
@@ -104,6 +104,8 @@ def _float(text: str) -> float:
     value = float(text) if _FLOAT.fullmatch(text) else None
     if value is None or (math.isinf(value) and "inf" not in text.lower()):
         raise ValueError
+    if abs(value) >= MAX_EXACT_INT and _DIGITS.fullmatch(text) and int(text) != value:
+        raise ValueError
     return value
 
 
@@ -136,8 +138,8 @@ def _timestamp(text: str, *, aware: bool) -> datetime:
 
 
 def _json_int(value: Any, kind: pa.DataType, path: str) -> Any:
-    whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INT
-    if type(value) is int or whole:
+    # A number that its double does not hold only looks like an integer.
+    if type(value) is int or (type(value) is float and is_whole(value)):
         return _held(int(value), kind, path, value)
     raise DoesNotFit(path, kind, value)
 
@@ -153,7 +155,8 @@ def _json_float(value: Any, kind: pa.DataType, path: str) -> Any:
 def _json_decimal(value: Any, kind: pa.DataType, path: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise DoesNotFit(path, kind, value)
-    return fit_text(str(value), kind, path)
+    text = value.text if isinstance(value, Number) else str(value)
+    return fit_text(text, kind, path)
 
 
 def _json_bool(value: Any, kind: pa.DataType, path: str) -> Any:
@@ -177,7 +180,7 @@ def _json_struct(value: Any, kind: pa.StructType, path: str) -> Any:
         inner = f"{path}.{name}" if path else name
         if name in kinds:
             fitted[name] = fit_json(item, kinds[name], inner)
-        elif not is_void(item):
+        elif item is not None:
             raise DoesNotFit(inner, kind, item)
     return fitted
 
@@ -198,15 +201,6 @@ def _json_map(value: Any, kind: pa.MapType, path: str) -> Any:
         )
         for key, item in value.items()
     ]
-
-
-def is_void(value: Any) -> bool:
-    """Return whether a JSON value holds nothing at any depth: null, ``{}``, ``[]``, ``[null]``…"""
-    if isinstance(value, dict):
-        return all(map(is_void, value.values()))
-    if isinstance(value, list):
-        return all(map(is_void, value))
-    return value is None
 
 
 _Test = Callable[[pa.DataType], bool]
