@@ -142,7 +142,7 @@ def _values(text: TextIO, file: DataFile) -> Iterator[Parsed]:
         raise window.error("there is more text after the array")
 
 
-def _elements(window: _Window) -> Iterator[_Parsed]:
+def _elements(window: _Window) -> Iterator[Parsed]:
     window.take("[")
     while window.peek() != "]":
         yield window.take_value()
