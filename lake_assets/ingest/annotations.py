@@ -15,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.drift import fit_rows
 from lake_assets.contracts.names import VariantName
 from lake_assets.contracts.shape_columns import outside_image
 from lake_assets.contracts.tasks import TaskContract, require_metadata
+from lake_assets.contracts.variants import main_name, variant_name
 from lake_assets.errors import FatalError, SchemaMismatch
 from lake_assets.ingest.image_names import ImageNames, ImageRow, NoImage
 from lake_assets.ingest.sorting import Rows, SortedBatch
@@ -28,6 +30,8 @@ from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.readers.row_json import arrow_row_json
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.system_tables import TASK_COLUMNS
+
+_TYPES_RULE = "fields_hold_their_types"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class AnnotationPlan:
     """Of the dataset; None: records of this task refer to none."""
     expected: Any
     """``pyarrow.Schema`` of the task's own columns so far."""
+    declared: Any
+    """``pyarrow.Schema`` of the columns that the contract promises."""
     batch_rows: int
     batch_bytes: int
 
@@ -81,6 +87,7 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
             options=upload.manifest.options,
             images=images,
             expected=state.own_columns,
+            declared=contract.promised_columns(),
             batch_rows=settings.batch_size,
             batch_bytes=settings.batch_bytes,
         )
@@ -142,6 +149,7 @@ class _Checker:
     def rejections(self) -> dict[int, RejectedRow]:
         """Return the records that break a rule, by position."""
         if self.table.num_rows:
+            self._check_types()
             self._check_required()
             self._check_images()
             self._check_allowed()
@@ -159,6 +167,34 @@ class _Checker:
             actual=actual,
             row_json=arrow_row_json(self._batch.rows, position),
         )
+
+    def _check_types(self) -> None:
+        """Bring the fields that the contract declares into their types; none has a variant."""
+        declared = self._plan.declared
+        given = [name for name in self.table.column_names if main_name(name) in declared.names]
+        if self.table.select(given).schema.equals(declared):
+            return
+        fitted = fit_rows(self.table.select(given), declared, widen=False)
+        for misfit in fitted.misfits:
+            self._reject(misfit.row, _TYPES_RULE, path=misfit.path, expected=misfit.expected,
+                         actual=misfit.actual)  # fmt: skip
+        # As many rows as before, so that positions stay: nothing where one is a misfit.
+        back = pc.index_in(pa.arange(0, self.table.num_rows), fitted.kept)
+        rows = fitted.rows.take(back)
+        for field in declared:
+            variant = variant_name(field.name)
+            if variant in rows.column_names:
+                self._reject_variants(rows[variant], field)
+        others = [name for name in self.table.column_names if name not in given]
+        self.table = pa.table(
+            [*(rows[name] for name in declared.names), *(self.table[name] for name in others)],
+            schema=pa.schema([*declared, *self.table.select(others).schema]),
+        )
+
+    def _reject_variants(self, variants: Any, field: Any) -> None:
+        for position in pc.indices_nonzero(variants.is_valid()).to_pylist():
+            self._reject(position, _TYPES_RULE, path=field.name, expected=str(field.type),
+                         actual=variants[position].as_py()[:200])  # fmt: skip
 
     def _check_required(self) -> None:
         for name in self._contract.required_in_records():
