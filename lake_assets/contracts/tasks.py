@@ -19,15 +19,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, ValidationError, model_serializer, model_validator
 
 from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import check_name
 from lake_assets.contracts.record_types import RecordType, record_type
-from lake_assets.errors import InvalidMetadata, InvalidName
+from lake_assets.contracts.registry_text import problems_in_words
+from lake_assets.errors import InvalidMetadata, InvalidName, InvalidRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import SerializerFunctionWrapHandler
 
 # pyarrow is imported where types are asked for: most commands load the registry and need none.
 _TYPES = {
@@ -101,6 +103,11 @@ class FieldRule(ContractModel):
     """Whether each record has a value, and no empty text or list."""
     allowed: tuple[str, ...] = ()
     """Its values, as text; empty: any."""
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        """Write a rule that is only a type as that type, as people do."""
+        return self.type if self.model_fields_set == {"type"} else serialize(self)
 
 
 class TaskContract(ContractModel):
@@ -208,6 +215,18 @@ def task_name(text: str) -> str:
 
 
 Tasks = dict[Annotated[str, AfterValidator(task_name)], TaskContract]
+
+
+def task_contract(plain: Mapping[str, Any]) -> TaskContract:
+    """Return the contract that schema.yaml would have as ``plain``.
+
+    Raises:
+        InvalidRequest: with all that is wrong with it.
+    """
+    try:
+        return TaskContract.model_validate(plain)
+    except ValidationError as error:
+        raise InvalidRequest(f"this is no contract: {problems_in_words(error)}") from None
 
 
 def require_metadata(task: str, contract: TaskContract, meta: Mapping[str, str]) -> None:
