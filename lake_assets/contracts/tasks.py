@@ -50,6 +50,8 @@ _LIST = re.compile(r"list<(.+)>")
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
 _MAX_DIGITS = 38
 _ALIKE = 0.8
+_ALIKE_IF_MISSING = 0.6
+"""Of two names, as difflib has it. Where one is missing, less alike is a misspelling: `scr`."""
 TASK_COLUMNS = ("provider", "dataset", "variant")
 """Columns of every task's table that say which rows are whose."""
 
@@ -254,10 +256,14 @@ def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterat
         if not meta.get(name, "").strip():
             of = f" (one of {', '.join(allowed[name])})" if name in allowed else ""
             yield f"{name} is missing{of}"
+    known = contract.metadata_fields()
+    missing = [name for name in contract.required_fields if not meta.get(name, "").strip()]
     for name, value in meta.items():
         if name in allowed and value not in allowed[name] and value.strip():
             yield f"{name} is {value!r}, allowed are {', '.join(allowed[name])}"
-        known = contract.metadata_fields()
-        close = [] if name in known else get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        if name in known:
+            continue
+        close = get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        close += get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE_IF_MISSING)
         if close:
             yield f"{name!r} is no field of it; did you mean {close[0]}?"
