@@ -92,13 +92,13 @@ def _deliver(lake: Any, name: Any) -> None:
 def tick(home: str) -> dict[str, Any]:
     """Return the seconds of three ticks, after each of which its partitions are added."""
     with _opened(home) as (lake, instance, dg):
-        from lake_assets.defs.ingestion.sensors import staged_upload_arrived
+        from lake_assets.defs.ingestion.sensors import staged_upload_sensor
 
-        seconds = []
+        seconds, sensor = [], staged_upload_sensor([])
         for _ in range(3):
             with dg.build_sensor_context(instance=instance, resources={"lake": lake}) as context:
                 started = time.perf_counter()
-                result = staged_upload_arrived(context)
+                result = sensor(context)
                 for request in getattr(result, "dynamic_partitions_requests", None) or ():
                     instance.add_dynamic_partitions(
                         request.partitions_def_name, list(request.partition_keys)

@@ -13,7 +13,6 @@ What only some methods need is imported in them: with all of it a command takes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,35 +21,22 @@ from lake_assets.contracts.names import (
     DatasetName,
     Destination,
     VariantName,
-    in_order,
     parse_destination,
 )
-from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, update_registry
-from lake_assets.errors import InvalidRegistry, InvalidRequest, LakeNotFound, StorageUnavailable
+from lake_assets.contracts.registry import Registry, update_registry
 from lake_assets.intake.uploads import State, Upload
-from lake_assets.layout import LakeLayout
-from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings, load_settings
-from lake_assets.stores import Stores, open_stores
+from lake_assets.settings import LakeSettings, load_settings
+from lake_assets.stores import Stores, found_stores, make_stores
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lake_assets.ingest import Ingested, Outcome, Request
+    from lake_assets.contracts.tasks import TaskContract
+    from lake_assets.ingest import Ingested
+    from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
     from lake_assets.upkeep.checks import Check, CheckResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadStatus:
-    """Where an upload is, and what became of it."""
-
-    upload: Upload
-    outcome: Outcome | None
-    """Counts, once it was prepared."""
-    error: str | None
-    """Why it failed, if it did."""
-    rows_read: int | None
-    """Rows read so far, while it is being ingested."""
+    from lake_assets.upkeep.tasks import TaskRemains
 
 
 class Lake:
@@ -64,17 +50,7 @@ class Lake:
     @classmethod
     def init(cls, home: Path | str | None = None) -> Lake:
         """Make a lake at ``home``, or open the one that is there; nothing is overwritten."""
-        settings = load_settings(home)
-        layout = LakeLayout(settings.home)
-        try:
-            layout.create()
-            _write_if_absent(layout.settings_file, NEW_SETTINGS_FILE)
-            _write_if_absent(layout.registry_file, NEW_REGISTRY_FILE)
-        except OSError as error:
-            raise StorageUnavailable(
-                f"cannot make a lake at {settings.home}: {error.strerror}", home=str(settings.home)
-            ) from error
-        return cls(open_stores(settings))
+        return cls(make_stores(load_settings(home)))
 
     @classmethod
     def open(cls, home: Path | str | None = None) -> Lake:
@@ -85,15 +61,7 @@ class Lake:
             InvalidSettings: if lake.toml or a LAKE_* variable is wrong.
             InvalidRegistry: if there is a lake, but its registry is missing.
         """
-        settings = load_settings(home)
-        layout = LakeLayout(settings.home)
-        if not layout.registry_file.exists():
-            _require_no_rest(layout)
-            raise LakeNotFound(
-                f"there is no lake at {settings.home}; make one with `lake init {settings.home}`",
-                home=str(settings.home),
-            )
-        return cls(open_stores(settings))
+        return cls(found_stores(load_settings(home)))
 
     @property
     def settings(self) -> LakeSettings:
@@ -136,6 +104,27 @@ class Lake:
         update_registry(
             self.stores.layout.registry_file, lambda registry: registry.with_provider(provider)
         )
+
+    def create_task(self, task: str, contract: TaskContract) -> None:
+        """Add a task to the registry; reloading Dagster's definitions shows its asset.
+
+        Raises:
+            InvalidName, AlreadyExists.
+        """
+        update_registry(
+            self.stores.layout.registry_file, lambda registry: registry.with_task(task, contract)
+        )
+
+    def delete_task(self, task: str) -> TaskRemains:
+        """Take a task out of the registry; its table and rows stay.
+
+        Raises:
+            UnknownTask.
+            InvalidRequest: uploads for it wait or are being ingested.
+        """
+        from lake_assets.upkeep.tasks import delete_task
+
+        return delete_task(self.stores, task)
 
     # -- uploads
 
@@ -262,19 +251,9 @@ class Lake:
         Raises:
             UnknownUpload.
         """
-        from lake_assets.ingest.model import read_outcome
+        from lake_assets.ingest.status import upload_status
 
-        upload = self.stores.staging.find(upload_id)
-        error = upload.error()
-        lease = None
-        if upload.state is State.PROCESSING:
-            lease = self.stores.tables.leases.look(str(upload.name))
-        return UploadStatus(
-            upload=upload,
-            outcome=read_outcome(upload),
-            error=error["message"] if error else None,
-            rows_read=lease.rows_read if lease and lease.upload_id == upload.id else None,
-        )
+        return upload_status(self.stores, upload_id)
 
     def retry(self, upload_id: str) -> Upload:
         """Make a failed or cancelled upload pending again."""
@@ -297,21 +276,9 @@ class Lake:
             InvalidRequest: if it failed before, or was cancelled: ``retry`` makes it pending.
             UnknownUpload, DatasetBusy.
         """
-        from lake_assets.intake.ahead import start_ahead
+        from lake_assets.ingest_here import ingest_upload
 
-        upload = self.stores.staging.find(upload_id)
-        if upload.state in (State.FAILED, State.CANCELLED):
-            raise InvalidRequest(
-                f"upload {upload.id} is {upload.state}; make it pending again with "
-                f"`lake process retry {upload.id}`",
-                upload_id=upload.id,
-            )
-        if upload.state is State.PENDING:
-            start_ahead(upload)
-
-        from lake_assets.ingest import Request
-
-        return self._ingest(Request(name=upload.name, upload_ids=frozenset({upload.id})))
+        return ingest_upload(self.stores, upload_id)
 
     def ingest_pending(self) -> tuple[Ingested, ...]:
         """Ingest all pending uploads, dataset by dataset, in this process.
@@ -323,51 +290,19 @@ class Lake:
             LakeError: whatever kept a dataset from being worked on, as ``DatasetBusy``; the others
                 were ingested. Of several it is one that says them all.
         """
-        from lake_assets.ingest import Request, as_one, failed_uploads, in_turn
+        from lake_assets.ingest_here import ingest_names
 
-        done = in_turn(
-            self.datasets_with_work(),
-            lambda name, wait_s: self._bring_up_to_date(Request(name=name, wait_s=wait_s)),
-        )
-        failures = [failure for item in done.results for failure in item.failures]
-        errors = [*([failed_uploads(failures)] if failures else []), *done.errors]
-        if errors:
-            raise as_one(errors)
-        return done.results
+        return ingest_names(self.stores, self.datasets_with_work())
 
     def rebuild(self, name: Destination) -> Ingested:
         """Read all finished uploads of a dataset or variant again and replace its rows."""
-        from lake_assets.ingest import Request
+        from lake_assets.ingest_here import rebuild
 
-        return self._ingest(Request(name=name, rebuild=True))
+        return rebuild(self.stores, name)
 
     def datasets_with_work(self) -> tuple[Destination, ...]:
-        """Return what has pending uploads, or work that a dead process left: datasets, then
-        variants of tasks.
-        """
-        waiting = self.stores.staging.uploads(State.PENDING, State.PROCESSING)
-        names = {upload.name for upload in waiting} | {
-            *self.stores.rebuilds.names(),
-            *self.stores.stale.names(),
-            *map(parse_destination, self.stores.tables.left_leases()),
-        }
-        return in_order(names)
-
-    def _ingest(self, request: Request) -> Ingested:
-        from lake_assets.ingest import raise_failures
-
-        done = self._bring_up_to_date(request)
-        raise_failures(done.failures)
-        return done
-
-    def _bring_up_to_date(self, request: Request) -> Ingested:
-        from lake_assets.ingest import ingest
-        from lake_assets.upkeep.catalog import refresh_catalog
-
-        done = ingest(self.stores, request)
-        if done.outcomes or request.name in self.stores.stale.names():
-            refresh_catalog(self.stores, [request.name])
-        return done
+        """Return what has pending or abandoned work: datasets, then variants of tasks."""
+        return self.stores.with_work()
 
     # -- looking
 
@@ -435,26 +370,3 @@ class Lake:
 
         datasets = self.registry.dataset_names() if names is None else tuple(names)
         return check_all(self.stores, datasets, self.variants(datasets))
-
-
-def _require_no_rest(layout: LakeLayout) -> None:
-    """Raise if a folder without a registry is a lake all the same.
-
-    Raises:
-        InvalidRegistry.
-    """
-    if layout.catalog_file.exists() or layout.settings_file.exists():
-        raise InvalidRegistry(
-            f"{layout.registry_file} is missing from the lake at {layout.home}. Put a copy of it "
-            f"back; or `lake init {layout.home}` writes an empty one and overwrites nothing, and "
-            "then providers and datasets, with their contracts, have to be entered again",
-            path=str(layout.registry_file),
-        )
-
-
-def _write_if_absent(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        pass

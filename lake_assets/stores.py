@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from lake_assets.contracts.registry import Registry, load_registry
+from lake_assets.contracts.names import Destination, in_order, parse_destination
+from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, load_registry
+from lake_assets.errors import InvalidRegistry, LakeNotFound, StorageUnavailable
 from lake_assets.intake.staging import Staging
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.layout import LakeLayout
-from lake_assets.settings import LakeSettings
+from lake_assets.settings import NEW_SETTINGS_FILE, LakeSettings
 from lake_assets.storage.files import storage_errors
 from lake_assets.storage.notes import Notes
 from lake_assets.storage.shards import ShardStore
@@ -34,6 +37,18 @@ class Stores:
         """Return the registry as it is now; people edit it while the lake runs."""
         return load_registry(self.layout.registry_file)
 
+    def with_work(self) -> tuple[Destination, ...]:
+        """Return what has pending uploads, or work that a dead process left: datasets, then
+        variants of tasks.
+        """
+        waiting = self.staging.uploads(State.PENDING, State.PROCESSING)
+        names = {upload.name for upload in waiting} | {
+            *self.rebuilds.names(),
+            *self.stale.names(),
+            *map(parse_destination, self.tables.left_leases()),
+        }
+        return in_order(names)
+
     def abandoned(self) -> tuple[Upload, ...]:
         """Return claimed uploads that no living process works on, as far as can be told here."""
         claimed = list(self.staging.uploads(State.PROCESSING))
@@ -43,6 +58,41 @@ class Stores:
             for upload in claimed
             if str(upload.name) not in leases or not leases[str(upload.name)].is_held
         )
+
+
+def make_stores(settings: LakeSettings) -> Stores:
+    """Make a lake in ``settings.home`` and return its stores; nothing is overwritten.
+
+    Raises:
+        StorageUnavailable: when a folder or file cannot be made.
+    """
+    layout = LakeLayout(settings.home)
+    try:
+        layout.create()
+        _write_if_absent(layout.settings_file, NEW_SETTINGS_FILE)
+        _write_if_absent(layout.registry_file, NEW_REGISTRY_FILE)
+    except OSError as error:
+        raise StorageUnavailable(
+            f"cannot make a lake at {settings.home}: {error.strerror}", home=str(settings.home)
+        ) from error
+    return open_stores(settings)
+
+
+def found_stores(settings: LakeSettings) -> Stores:
+    """Return the stores of the lake that is in ``settings.home``.
+
+    Raises:
+        LakeNotFound: if there is none.
+        InvalidRegistry: if there is a lake, but its registry is missing.
+    """
+    layout = LakeLayout(settings.home)
+    if not layout.registry_file.exists():
+        _require_no_rest(layout)
+        raise LakeNotFound(
+            f"there is no lake at {settings.home}; make one with `lake init {settings.home}`",
+            home=str(settings.home),
+        )
+    return open_stores(settings)
 
 
 def open_stores(settings: LakeSettings) -> Stores:
@@ -69,3 +119,26 @@ def open_stores(settings: LakeSettings) -> Stores:
             rebuilds=Notes(layout.rebuilds),
             stale=Notes(layout.stale),
         )
+
+
+def _require_no_rest(layout: LakeLayout) -> None:
+    """Raise if a folder without a registry is a lake all the same.
+
+    Raises:
+        InvalidRegistry.
+    """
+    if layout.catalog_file.exists() or layout.settings_file.exists():
+        raise InvalidRegistry(
+            f"{layout.registry_file} is missing from the lake at {layout.home}. Put a copy of it "
+            f"back; or `lake init {layout.home}` writes an empty one and overwrites nothing, and "
+            "then providers and datasets, with their contracts, have to be entered again",
+            path=str(layout.registry_file),
+        )
+
+
+def _write_if_absent(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        pass

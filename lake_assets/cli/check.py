@@ -8,6 +8,7 @@ import typer
 
 from lake_assets.cli.boundary import EXIT_WRONG
 from lake_assets.cli.context import Session, session
+from lake_assets.cli.documents import name_document
 from lake_assets.cli.questions import known_dataset
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _run_checks(opened: Session, names: list[DatasetName]) -> list[dict[str, Any
 
 def _row(name: Destination, rule: Check, result: CheckResult) -> dict[str, Any]:
     return {
-        "dataset": str(name),
+        **name_document(name),
         "check": rule.name,
         "outcome": "passed" if result.passed else "failed" if rule.blocking else "warning",
         "summary": result.summary,
@@ -71,4 +72,10 @@ def _print_checks(rows: list[dict[str, Any]]) -> None:
         return
     titles = ("dataset", "check", "outcome", "summary")
     columns = [Column(title, is_whole=title != "summary") for title in titles]
-    print_table(columns, ([row[title] for title in titles] for row in rows))
+    print_table(columns, ([_text(row, title) for title in titles] for row in rows))
+
+
+def _text(row: dict[str, Any], title: str) -> str:
+    if title == "dataset" and row["variant"]:
+        return f"{row['dataset']}/{row['task']}/{row['variant']}"
+    return str(row[title])

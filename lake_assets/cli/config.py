@@ -1,20 +1,22 @@
-"""`lake config`: providers, and what datasets promise."""
+"""`lake config`: providers, and what datasets promise. (Tasks are in config_task.py.)"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from lake_assets.cli import config_task
 from lake_assets.cli.context import session
 from lake_assets.cli.datasets import AsJson, DatasetArgument, print_columns, shown_dataset
 from lake_assets.cli.questions import answer
 
-app = typer.Typer(no_args_is_help=True, help="Providers, and what datasets promise.")
+app = typer.Typer(no_args_is_help=True, help="Providers, and what datasets and tasks promise.")
 provider_app = typer.Typer(no_args_is_help=True, help="Who delivers.")
 dataset_app = typer.Typer(no_args_is_help=True, help="What is delivered, and what it promises.")
 app.add_typer(provider_app, name="provider")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(config_task.app, name="task")
 
 
 @provider_app.command("create")
@@ -80,7 +82,7 @@ def show_dataset(
     ctx: typer.Context, dataset: DatasetArgument = None, as_json: AsJson = False
 ) -> None:
     """Print what a dataset promises, as YAML, and the columns that its table has."""
-    from lake_assets.cli.output import print_json
+    from lake_assets.cli.output import print_json, print_yaml
 
     with shown_dataset(ctx, dataset) as shown:
         contract = shown.lake.registry.contract(shown.name).model_dump(mode="json")
@@ -88,14 +90,5 @@ def show_dataset(
             table = shown.name.table
             print_json({"dataset": table, "contract": contract, "columns": shown.columns})
         else:
-            _print_contract(str(shown.name), contract)
+            print_yaml({str(shown.name): contract})
             print_columns(shown.columns)
-
-
-def _print_contract(name: str, contract: dict[str, Any]) -> None:
-    import yaml
-
-    from lake_assets.cli.output import print_lines
-
-    text = yaml.safe_dump({name: contract}, sort_keys=False, allow_unicode=True)
-    print_lines(*text.splitlines(), "")

@@ -38,7 +38,7 @@ def shown_dataset(ctx: typer.Context, given: str | None) -> Iterator[Shown]:
     """Open the lake and give the dataset that is meant, asking for it if it was left out."""
     with session(ctx) as opened:
         name = known_dataset(ctx, opened.lake, given, what="argument 'P/D'")
-        yield Shown(lake=opened.lake, name=name, columns=_columns(opened.lake, name))
+        yield Shown(lake=opened.lake, name=name, columns=table_columns(opened.lake, name.table))
 
 
 def print_columns(columns: list[dict[str, str]]) -> None:
@@ -53,10 +53,11 @@ def print_columns(columns: list[dict[str, str]]) -> None:
     print_table(titles, ([item["name"], item["type"], item["comment"]] for item in columns))
 
 
-def _columns(lake: Lake, name: DatasetName) -> list[dict[str, str]]:
-    if not lake.stores.tables.exists(name.table):
+def table_columns(lake: Lake, table: str) -> list[dict[str, str]]:
+    """Return name, type and comment of each column; empty: there is no such table."""
+    if not lake.stores.tables.exists(table):
         return []
     return [
         {"name": column, "type": _FIELD_ID.sub("", kind), "comment": doc}
-        for column, kind, doc in lake.stores.tables.facts(name.table).columns
+        for column, kind, doc in lake.stores.tables.facts(table).columns
     ]

@@ -7,10 +7,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lake_assets.contracts.names import RAW
+
 if TYPE_CHECKING:
+    from lake_assets.contracts.names import Destination
     from lake_assets.ingest.model import FailedUpload, Outcome
+    from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.uploads import Upload
-    from lake_assets.lake import UploadStatus
+
+
+def name_document(name: Destination) -> dict[str, str]:
+    """Return what rows are of: a dataset itself (task ``raw``), or what annotates it."""
+    return {
+        "dataset": f"{name.provider}/{name.dataset}",
+        "task": name.task,
+        "variant": getattr(name, "variant", ""),
+    }
+
+
+def name_facts(upload: Upload) -> list[tuple[str, str]]:
+    """Return the same of an upload, for people, with what was said of it."""
+    document = name_document(upload.name)
+    variant, meta = upload.manifest.variant, upload.manifest.meta
+    return [
+        ("dataset", document["dataset"]),
+        ("task", "" if document["task"] == RAW else document["task"]),
+        ("variant", variant),
+        ("meta", ", ".join(f"{name}={value}" for name, value in meta.items())),
+    ]
 
 
 def upload_document(upload: Upload) -> dict[str, Any]:
@@ -18,7 +42,7 @@ def upload_document(upload: Upload) -> dict[str, Any]:
     manifest = upload.manifest
     return {
         "upload_id": upload.id,
-        "dataset": str(upload.name),
+        **name_document(upload.name),
         "state": str(upload.state),
         "created_at": manifest.created_at,
         "created_by": manifest.created_by,
@@ -30,6 +54,7 @@ def upload_document(upload: Upload) -> dict[str, Any]:
         "description": manifest.description,
         "variant": manifest.variant,
         "tags": manifest.tags,
+        "meta": dict(manifest.meta),
     }
 
 

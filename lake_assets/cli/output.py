@@ -35,6 +35,14 @@ def print_json(value: object) -> None:
     sys.stdout.write(text + "\n")
 
 
+def print_yaml(value: object) -> None:
+    """Print a part of config/schema.yaml to stdout, and an empty line."""
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    print_lines(*text.splitlines(), "")
+
+
 def print_lines(*lines: str) -> None:
     """Print sentences to stdout, unwrapped, so that they can be searched and copied."""
     sys.stdout.writelines(f"{visible(line)}\n" for line in lines)

@@ -12,8 +12,8 @@ from lake_assets.cli.context import Session, session
 from lake_assets.cli.questions import answer
 
 if TYPE_CHECKING:
+    from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.uploads import Upload
-    from lake_assets.lake import UploadStatus
 
 app = typer.Typer(no_args_is_help=True, help="Bring uploads into the tables.")
 
@@ -111,6 +111,7 @@ def _print_moved(upload: Upload, hint: str, as_json: bool) -> None:
 
 
 def _print_status(opened: Session, found: UploadStatus) -> None:
+    from lake_assets.cli.documents import name_facts
     from lake_assets.cli.output import counted, print_facts, print_lines, size
     from lake_assets.cli.run_report import account
     from lake_assets.cli.values import instant
@@ -121,7 +122,7 @@ def _print_status(opened: Session, found: UploadStatus) -> None:
     print_facts(
         [
             ("upload", upload.id),
-            ("dataset", str(upload.name)),
+            *name_facts(upload),
             ("state", str(upload.state)),
             ("error", found.error or ""),
             ("read so far", read),
@@ -130,7 +131,6 @@ def _print_status(opened: Session, found: UploadStatus) -> None:
             ("source", manifest.source),
             ("files", f"{counted(manifest.file_count, 'file')}, {size(manifest.byte_count)}"),
             ("refused", counted(len(manifest.refused), "file") if manifest.refused else ""),
-            ("variant", manifest.variant),
             ("tags", ", ".join(manifest.tags)),
             ("run", found.outcome.run_id if found.outcome else ""),
         ]

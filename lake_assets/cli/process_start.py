@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake_assets.cli.context import Session, session
-from lake_assets.cli.questions import known_dataset
+from lake_assets.cli.questions import known_destination
 
 if TYPE_CHECKING:
     from lake_assets.cli.progress import Report
     from lake_assets.cli.work import Plan
     from lake_assets.defs.launch import RunReport
-    from lake_assets.lake import UploadStatus
+    from lake_assets.ingest.status import UploadStatus
 
 
 def start(
@@ -25,7 +25,11 @@ def start(
     ] = None,
     dataset: Annotated[
         list[str] | None,
-        typer.Option(metavar="P/D", help="Only this dataset; may be given again."),
+        typer.Option(
+            metavar="P/D",
+            help="Only this dataset and what annotates it, or with /TASK/VARIANT that alone; may "
+            "be given again.",
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Do it here and print what became of it.")
@@ -61,7 +65,7 @@ def _plan(
     if job:
         return plan_jobs(opened.lake, job)
     what = "option '--dataset'"
-    names = [known_dataset(ctx, opened.lake, text, what=what) for text in dataset]
+    names = [known_destination(ctx, opened.lake, text, what=what) for text in dataset]
     return plan_datasets(opened.lake, names, rebuild=rebuild)
 
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from lake_assets.contracts.names import DatasetName
+    from lake_assets.contracts.names import DatasetName, Destination
     from lake_assets.lake import Lake
+
+_IN_VARIANT = 3
+"""Slashes in the name of a variant, ``provider/dataset/task/variant``."""
 
 
 def is_interactive() -> bool:
@@ -55,6 +58,15 @@ def _on_stderr() -> AbstractContextManager[object]:
     return redirect_stdout(sys.stderr)
 
 
+def optional_answer(question: str, *, known: Sequence[str] = ()) -> str:
+    """Return what is typed at a question that may be left empty."""
+    if known:
+        typer.echo(f"Known: {', '.join(known)}", err=True)
+    with _on_stderr():
+        reply: str = typer.prompt(question, default="", show_default=False)
+    return reply.strip()
+
+
 def known_dataset(ctx: typer.Context, lake: Lake, given: str | None, *, what: str) -> DatasetName:
     """Return the dataset that is meant, asking for it if it was left out.
 
@@ -73,4 +85,22 @@ def known_dataset(ctx: typer.Context, lake: Lake, given: str | None, *, what: st
             "`lake upload raw` makes one",
             dataset=str(name),
         )
+    return name
+
+
+def known_destination(
+    ctx: typer.Context, lake: Lake, given: str | None, *, what: str
+) -> Destination:
+    """Return the dataset, or the variant of a task on one, that is meant.
+
+    Raises:
+        InvalidName, UnknownDataset, UnknownTask.
+    """
+    from lake_assets.contracts.names import VariantName, parse_destination
+
+    name = parse_destination(given) if given and given.count("/") == _IN_VARIANT else None
+    if not isinstance(name, VariantName):
+        return known_dataset(ctx, lake, given, what=what)
+    known_dataset(ctx, lake, str(name.of), what=what)
+    lake.registry.task(name.task)
     return name

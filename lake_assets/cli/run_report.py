@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lake_assets.cli.documents import failure_document, outcome_document
+from lake_assets.cli.documents import failure_document, name_document, outcome_document
 from lake_assets.cli.output import counted, print_lines, size
 from lake_assets.cli.tables import Column, print_table
 from lake_assets.errors import FatalError, LakeError, RetryableError
@@ -14,7 +14,7 @@ from lake_assets.errors import FatalError, LakeError, RetryableError
 if TYPE_CHECKING:
     from lake_assets.defs.launch import RunReport
     from lake_assets.ingest.model import Outcome
-    from lake_assets.lake import UploadStatus
+    from lake_assets.ingest.status import UploadStatus
 
 _COLUMNS = (
     Column("upload", is_whole=True),
@@ -29,7 +29,7 @@ _COLUMNS = (
 def report_document(report: RunReport) -> dict[str, Any]:
     """Return a run as the JSON that `--json` prints."""
     return {
-        "dataset": str(report.name),
+        **name_document(report.name),
         "run_id": report.run_id,
         "success": report.success,
         "error": report.error,

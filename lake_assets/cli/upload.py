@@ -1,4 +1,4 @@
-"""`lake upload raw`: stage a delivery."""
+"""`lake upload`: stage a delivery, of data or of annotations."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lake_assets.cli.context import Session, session
-from lake_assets.cli.questions import agrees, answer, is_interactive
+from lake_assets.cli.questions import agrees, answer, is_interactive, optional_answer
+from lake_assets.cli.words import pairs
 
 if TYPE_CHECKING:
     from lake_assets.cli.progress import Report
+    from lake_assets.contracts.names import VariantName
+    from lake_assets.contracts.tasks import TaskContract
     from lake_assets.intake.uploads import Upload
     from lake_assets.lake import Lake
 
 app = typer.Typer(no_args_is_help=True, help="Deliver something to the lake.")
 _SHOWN = 5
 """Refused files that are named; `--json` and the quarantine have all."""
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``raw`` a command of its own; a lone command would take the group's place."""
 
 
 @app.command("raw")
@@ -95,6 +93,103 @@ def raw(
             _print_upload(opened, upload)
 
 
+@app.command("task")
+def task(
+    ctx: typer.Context,
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="File, folder or archive of annotations.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="P", help="Who delivers the dataset.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="D", help="What they annotate; must exist.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="T", help="Kind of annotation; must exist.")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(metavar="V", help="Version of it; made when it is new.")
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="What the task asks for, as lang=ko; may be given again."
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Kept with the upload; may be given again.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Stage annotations of a dataset and print the upload id, which is also the job id.
+
+    `lake config task show T` says what they are to hold. They are in its table after
+    `lake process start`.
+    """
+    from lake_assets.cli.documents import upload_document
+    from lake_assets.cli.output import print_json
+    from lake_assets.contracts.tasks import require_metadata
+
+    said = pairs(ctx, "--meta", meta or ())
+    with session(ctx) as opened:
+        source = answer(ctx, path, what="argument 'PATH'", question="File, folder or archive")
+        name = _variant_name(ctx, opened.lake, (provider, dataset, task, variant))
+        contract = opened.lake.registry.task(name.task)
+        said = _metadata(contract, said)
+        require_metadata(name.task, contract, said)  # before anything is read or imported
+        with _progress(opened, Path(source).expanduser()) as on_bytes:
+            upload = opened.lake.upload_task_data(
+                source,
+                provider=name.provider,
+                dataset=name.dataset,
+                task=name.task,
+                variant=name.variant,
+                meta=said,
+                tags=tag or (),
+                on_files=lambda _files, byte_count: on_bytes(byte_count),
+            )
+        if as_json:
+            print_json(upload_document(upload))
+        else:
+            _print_upload(opened, upload)
+
+
+def _variant_name(
+    ctx: typer.Context, lake: Lake, given: tuple[str | None, str | None, str | None, str | None]
+) -> VariantName:
+    """Return what is annotated how, asking for what was left out.
+
+    Raises:
+        UnknownProvider, UnknownDataset, UnknownTask, InvalidName.
+    """
+    from lake_assets.contracts.names import DatasetName, VariantName
+
+    provider, dataset, task, variant = given
+    registry = lake.registry
+    known = sorted(registry.providers)
+    provider = answer(ctx, provider, what="option '--provider'", question="Provider", known=known)
+    of = DatasetName(provider, _dataset(ctx, lake, provider, dataset))
+    registry.require_provider(provider, may_create=False)
+    registry.contract(of)
+    task = answer(ctx, task, what="option '--task'", question="Task", known=sorted(registry.tasks))
+    registry.task(task)
+    variant = answer(ctx, variant, what="option '--variant'", question="Variant")
+    return VariantName(of, task, variant)
+
+
+def _metadata(contract: TaskContract, said: dict[str, str]) -> dict[str, str]:
+    """Return what is said of an upload; on a terminal, ask for what its task requires."""
+    if not is_interactive():
+        return said
+    asked = {
+        name: optional_answer(f"{name}", known=contract.allowed_values.get(name, ()))
+        for name in contract.required_fields
+        if name not in said
+    }
+    return {**said, **asked}
+
+
 def _provider(ctx: typer.Context, lake: Lake, given: str | None, create: bool) -> tuple[str, bool]:
     """Return the provider, and whether it is to be created if it is missing."""
     known = sorted(lake.registry.providers)
@@ -132,13 +227,14 @@ def _byte_count(source: Path) -> int | None:
 
 
 def _print_upload(opened: Session, upload: Upload) -> None:
+    from lake_assets.cli.documents import name_facts
     from lake_assets.cli.output import counted, print_facts, print_lines, size
 
     manifest = upload.manifest
     print_facts(
         [
             ("upload", upload.id),
-            ("dataset", str(upload.name)),
+            *name_facts(upload),
             ("staged", f"{counted(manifest.file_count, 'file')}, {size(manifest.byte_count)}"),
             ("refused", _refused(upload)),
             ("ignored", counted(len(manifest.ignored), "file") if manifest.ignored else ""),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_assets.contracts.names import DatasetName, Destination, dataset_of, in_order
+from lake_assets.contracts.names import Destination, dataset_of, in_order
 from lake_assets.errors import InvalidRequest, StorageUnavailable, UploadsFailed
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
@@ -53,11 +53,11 @@ def plan_jobs(lake: Lake, upload_ids: Sequence[str]) -> Plan:
     )
 
 
-def plan_datasets(lake: Lake, names: Sequence[DatasetName], *, rebuild: bool) -> Plan:
-    """Return the plan for these datasets and what annotates them; none given: for all."""
+def plan_datasets(lake: Lake, names: Sequence[Destination], *, rebuild: bool) -> Plan:
+    """Return the plan for these, and for what annotates datasets of them; none given: for all."""
 
     def is_meant(name: Destination) -> bool:
-        return not names or dataset_of(name) in names
+        return not names or name in names or dataset_of(name) in names
 
     waiting = [item for item in lake.uploads(*_WAITING) if is_meant(item.name)]
     with_work = {name for name in lake.datasets_with_work() if is_meant(name)}

@@ -111,7 +111,12 @@ class VariantName:
     @property
     def table(self) -> str:
         """Name of the Iceberg table, which all datasets and variants share."""
-        return f"{TASKS}.{self.task}"
+        return self.table_of(self.task)
+
+    @staticmethod
+    def table_of(task: str) -> str:
+        """Return the name of a task's table."""
+        return f"{TASKS}.{task}"
 
     @property
     def own_rows(self) -> dict[str, str]:

@@ -137,14 +137,18 @@ class Registry(ContractModel):
                 raise ValueError(f"dataset {key}: provider {key.partition('/')[0]} is not listed")
         return self
 
-    def require_provider(self, provider: str) -> None:
-        """Raise ``UnknownProvider``, with those known, unless ``provider`` is listed."""
+    def require_provider(self, provider: str, *, may_create: bool = True) -> None:
+        """Raise ``UnknownProvider``, with those known, unless ``provider`` is listed.
+
+        Args:
+            may_create: Whether what is being done could create it.
+        """
         if provider not in self.providers:
             known = ", ".join(sorted(self.providers)) or "none yet"
+            option = ", or pass --create (create_provider=True)" if may_create else ""
             raise UnknownProvider(
                 f"unknown provider {provider!r} (known: {known}); create it with "
-                f"`lake config provider create {provider}`, or pass --create "
-                "(create_provider=True)",
+                f"`lake config provider create {provider}`{option}",
                 provider=provider,
             )
 

@@ -19,15 +19,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, ValidationError, model_serializer, model_validator
 
 from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import check_name
 from lake_assets.contracts.record_types import RecordType, record_type
-from lake_assets.errors import InvalidMetadata, InvalidName
+from lake_assets.contracts.registry_text import problems_in_words
+from lake_assets.errors import InvalidMetadata, InvalidName, InvalidRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import SerializerFunctionWrapHandler
 
 # pyarrow is imported where types are asked for: most commands load the registry and need none.
 _TYPES = {
@@ -48,6 +50,8 @@ _LIST = re.compile(r"list<(.+)>")
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
 _MAX_DIGITS = 38
 _ALIKE = 0.8
+_ALIKE_IF_MISSING = 0.6
+"""Of two names, as difflib has it. Where one is missing, less alike is a misspelling: `scr`."""
 TASK_COLUMNS = ("provider", "dataset", "variant")
 """Columns of every task's table that say which rows are whose."""
 
@@ -101,6 +105,11 @@ class FieldRule(ContractModel):
     """Whether each record has a value, and no empty text or list."""
     allowed: tuple[str, ...] = ()
     """Its values, as text; empty: any."""
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        """Write a rule that is only a type as that type, as people do."""
+        return self.type if self.model_fields_set == {"type"} else serialize(self)
 
 
 class TaskContract(ContractModel):
@@ -210,6 +219,18 @@ def task_name(text: str) -> str:
 Tasks = dict[Annotated[str, AfterValidator(task_name)], TaskContract]
 
 
+def task_contract(plain: Mapping[str, Any]) -> TaskContract:
+    """Return the contract that schema.yaml would have as ``plain``.
+
+    Raises:
+        InvalidRequest: with all that is wrong with it.
+    """
+    try:
+        return TaskContract.model_validate(plain)
+    except ValidationError as error:
+        raise InvalidRequest(f"this is no contract: {problems_in_words(error)}") from None
+
+
 def require_metadata(task: str, contract: TaskContract, meta: Mapping[str, str]) -> None:
     """Raise unless what is said of an upload meets its task's contract.
 
@@ -235,10 +256,14 @@ def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterat
         if not meta.get(name, "").strip():
             of = f" (one of {', '.join(allowed[name])})" if name in allowed else ""
             yield f"{name} is missing{of}"
+    known = contract.metadata_fields()
+    missing = [name for name in contract.required_fields if not meta.get(name, "").strip()]
     for name, value in meta.items():
         if name in allowed and value not in allowed[name] and value.strip():
             yield f"{name} is {value!r}, allowed are {', '.join(allowed[name])}"
-        known = contract.metadata_fields()
-        close = [] if name in known else get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        if name in known:
+            continue
+        close = get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        close += get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE_IF_MISSING)
         if close:
             yield f"{name!r} is no field of it; did you mean {close[0]}?"

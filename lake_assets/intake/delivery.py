@@ -69,7 +69,8 @@ def stage_delivery(
     """
     registry = load_registry(registry_file)
     if not delivery.create_provider:
-        registry.require_provider(delivery.name.provider)
+        is_raw = isinstance(delivery.name, DatasetName)
+        registry.require_provider(delivery.name.provider, may_create=is_raw)
     for tag in delivery.tags:
         check_name(tag, kind="tag")
     how = _how_to_collect(delivery, registry, assets)

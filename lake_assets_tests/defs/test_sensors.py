@@ -16,7 +16,7 @@ import pytest
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs.ingestion import sensors
-from lake_assets.defs.ingestion.sensors import staged_upload_arrived
+from lake_assets.defs.ingestion.sensors import staged_upload_sensor
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
@@ -53,7 +53,7 @@ def tick(shell: Shell, *, cursor: str | None = None) -> dg.SensorResult | dg.Ski
     context = dg.build_sensor_context(
         instance=shell.instance, cursor=cursor, resources={"lake": shell.lake}
     )
-    result = staged_upload_arrived(context)
+    result = staged_upload_sensor(shell.lake.registry.tasks)(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
     return result
 
@@ -363,7 +363,7 @@ def test_an_upload_that_moves_on_during_the_tick_is_left_out(
 
 
 def test_it_is_on_from_the_start(shell: Shell):
-    assert staged_upload_arrived.default_status is dg.DefaultSensorStatus.RUNNING
+    assert staged_upload_sensor([]).default_status is dg.DefaultSensorStatus.RUNNING
     assert shell.definitions.resolve_job_def("ingest_uploads") is not None
 
 

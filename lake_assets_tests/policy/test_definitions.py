@@ -35,6 +35,7 @@ CHECKS = {
     ("raw", "rows_are_accounted_for"): ("datasets", True),
     ("raw", "accepted_rows_are_in_the_table"): ("datasets", True),
     ("raw", "schema_matches_table"): ("datasets", True),
+    ("raw", "schema_has_not_drifted"): ("datasets", False),
     ("images", "every_image_is_stored"): ("datasets", True),
     ("quarantine", "rejected_share_is_small"): ("datasets", False),
 }

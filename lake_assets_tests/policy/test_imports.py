@@ -32,6 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stores",),
     # What is done with a lake. All read tables through query.
     ("ingest", "export", "governance", "upkeep"),
+    # Ingests and then brings the catalog up to date.
+    ("ingest_here",),
     ("lake",),
     # Faces. The command line starts Dagster runs, so it stands on the shell.
     ("defs",),
