@@ -6,10 +6,13 @@ Invariant: the type of a column is decided once, from all files that can be read
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from lake_assets.contracts.calendar import rows_without_words
+from lake_assets.contracts.drift import fit_columns
+from lake_assets.contracts.variants import is_variant
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.readers.columnar import columnar_shape, read_columnar
@@ -37,13 +40,53 @@ class UploadTypes:
     """The columns of its JSON files."""
     kinds: Mapping[str, pa.DataType]
     """Types of all columns that have any, by their names in lower case."""
+    names: Mapping[str, str]
+    """How these columns are spelled."""
+
+    def fitted(self, chunk: Chunk, *, without: str | None) -> Chunk:
+        """Return a chunk of a columnar or delimited file as the upload has its columns.
+
+        Args:
+            without: The column with the images, which goes into no table; None: there is none.
+        """
+        image = (without or "").lower()
+        own = [column for column in chunk.rows.schema if column.name.lower() != image]
+        known = pa.schema([kind for column in own for kind in self._known(column)])
+        rows = chunk.rows.select([column.name for column in own])
+        # What no column and no JSON can say: whoever finds rows a place rejects it.
+        if rows.schema.equals(known) or any(map(rows_without_words, rows.columns)):
+            return chunk
+        rows = fit_columns(rows, known)
+        for column in chunk.rows.schema:
+            if column.name.lower() == image:
+                rows = rows.append_column(column, chunk.rows[column.name])
+        return replace(chunk, rows=rows)
+
+    def _known(self, column: pa.Field) -> Iterator[pa.Field]:
+        name = column.name.lower()
+        if name in self.kinds:
+            yield pa.field(self.names[name], _without_variants(self.kinds[name]))
+        elif is_variant(name):
+            yield column
+
+
+def _without_variants(kind: pa.DataType) -> pa.DataType:
+    """Return a type with main fields only: which variants columns need shows when they are fitted.
+
+    That of a place in JSON has all that are possible.
+    """
+    if pa.types.is_struct(kind):
+        mains = [field for field in kind if not is_variant(field.name)]
+        return pa.struct([field.with_type(_without_variants(field.type)) for field in mains])
+    return pa.list_(_without_variants(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 class OpenFile:
     """A data file between its survey and its rows."""
 
-    def __init__(self, file: DataFile, kept: KeptBytes) -> None:
+    def __init__(self, file: DataFile, kept: KeptBytes, *, image_column: str | None) -> None:
         self.file = file
+        self._image_column = image_column
         self._json = JsonFile(file, kept) if is_json(file) else None
         self._delimited = DelimitedFile(file, kept) if file.format in DELIMITED else None
 
@@ -59,7 +102,7 @@ class OpenFile:
             findings.widths[self.file.name] = len(survey.shape.fields)
         elif self._delimited is not None:
             findings.guesses.merge(self._delimited.survey())
-        elif not findings.is_alone:
+        else:
             findings.columnar.merge(columnar_shape(self.file))
 
     def chunks(self, types: UploadTypes) -> Iterator[Chunk]:
@@ -70,17 +113,19 @@ class OpenFile:
         """
         if self._json is not None:
             return self._json.chunks(types.places)
-        if self._delimited is not None:
-            return self._delimited.chunks(types.kinds)
-        return read_columnar(self.file)
+        image = self._image_column
+        chunks = (
+            read_columnar(self.file)
+            if self._delimited is None
+            else self._delimited.chunks(types.kinds)
+        )
+        return (types.fitted(chunk, without=image) for chunk in chunks)
 
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
     """What the files of an upload show."""
 
-    is_alone: bool
-    """Whether there is but one file; a columnar one then brings its own types."""
     records: Survey = field(default_factory=Survey)
     guesses: ColumnGuesses = field(default_factory=ColumnGuesses)
     columnar: Shape = field(default_factory=Shape)
@@ -104,6 +149,7 @@ class Findings:
         return UploadTypes(
             places={name: p for name, p in places.items() if name in self.records.shape.fields},
             kinds={name: place.kind for name, place in places.items() if place.kind is not None},
+            names={name: place.name for name, place in places.items()},
         )
 
 
@@ -122,7 +168,7 @@ def surveyed(
         expected: The table's columns.
         unreadable: Grows by the files that cannot be read; None: the first one raises.
     """
-    findings = Findings(is_alone=len(files) == 1)
+    findings = Findings()
     for file in files:
         try:
             file.survey(findings)
