@@ -22,10 +22,10 @@ from lake_assets.intake.annotations import (
     read_annotations,
 )
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
+from lake_assets.intake.readers import Unreadable
 from lake_assets.intake.readers.image_files import rejected_batches, unreadable_file
 from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.readers.source import numbers_of
-from lake_assets.intake.readers.upload import Unreadable
 
 _NAMED_BY_FILE = frozenset(
     {
