@@ -72,7 +72,10 @@ def columnar_shape(file: DataFile) -> Shape:
         if file.format is DataFormat.PARQUET:
             counts = list(leaf_counts_of_parquet(pq.read_metadata(file.path)))
         else:
-            counts = [sum(leaf) for leaf in zip(*map(leaf_counts_of_batch, batches), strict=True)]
+            counts = [
+                sum(leaf)
+                for leaf in zip(*map(leaf_counts_of_batch, validated(batches)), strict=True)
+            ]
     # A file without batches has no leaf of which anything is known.
     return votes(schema, types, chain(counts, repeat(0)))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lake_assets.contracts.calendar import rows_without_words
 from lake_assets.contracts.drift import fit_columns
-from lake_assets.contracts.variants import is_variant
+from lake_assets.contracts.variants import is_variant, main_name, variant_name
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.readers.columnar import columnar_shape, read_columnar
@@ -43,8 +43,19 @@ class UploadTypes:
     names: Mapping[str, str]
     """How these columns are spelled."""
 
+    def spelled(self, chunk: Chunk) -> Chunk:
+        """Return a chunk of a delimited file with its columns spelled as in the whole upload."""
+        given = chunk.rows.column_names
+        names = [self._spelled(name) for name in given]
+        return chunk if names == given else replace(chunk, rows=chunk.rows.rename_columns(names))
+
+    def _spelled(self, name: str) -> str:
+        if is_variant(name):
+            return variant_name(self._spelled(main_name(name)))
+        return self.names.get(name.lower(), name)
+
     def fitted(self, chunk: Chunk, *, without: str | None) -> Chunk:
-        """Return a chunk of a columnar or delimited file as the upload has its columns.
+        """Return a chunk of a columnar file as the upload has its columns.
 
         Args:
             without: The column with the images, which goes into no table; None: there is none.
@@ -113,13 +124,10 @@ class OpenFile:
         """
         if self._json is not None:
             return self._json.chunks(types.places)
-        image = self._image_column
-        chunks = (
-            read_columnar(self.file)
-            if self._delimited is None
-            else self._delimited.chunks(types.kinds)
-        )
-        return (types.fitted(chunk, without=image) for chunk in chunks)
+        if self._delimited is not None:
+            return map(types.spelled, self._delimited.chunks(types.kinds))
+        chunks = read_columnar(self.file)
+        return (types.fitted(chunk, without=self._image_column) for chunk in chunks)
 
 
 @dataclass(slots=True, kw_only=True)
