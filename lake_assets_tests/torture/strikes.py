@@ -27,14 +27,14 @@ def cut() -> None:
 def stop(home: str) -> None:
     """Freeze this process until somebody sends SIGCONT.
 
-    Not while it has SQLite's lock, for a heartbeat or in this very step: then nobody could write to
+    Not while it reads from SQLite or has its lock, for a heartbeat or in this very step: then nobody could write to
     the catalog, and all others would be told so. No program can do anything about that.
     """
     beat = Leases._beat_once
     Leases._beat_once = lambda self, leases: None  # type: ignore[method-assign]  # begins no more
     try:
         with contextlib.closing(sqlite3.connect(Path(home, "catalog.db"), timeout=5)) as database:
-            database.execute("BEGIN IMMEDIATE")
+            database.execute("BEGIN EXCLUSIVE")  # a reader, too, keeps others from committing
             database.rollback()
         os.kill(os.getpid(), signal.SIGSTOP)
     except sqlite3.OperationalError:  # it is our own, of this very step
