@@ -310,6 +310,29 @@ def test_a_value_that_does_not_fit_the_table_is_its_variant(staged, column, time
     assert {row[column] for row in result.rows} == {None}
 
 
+def test_the_type_of_a_column_is_that_of_most_rows_of_typed_formats_too(staged):
+    def parquet(values):
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"v": values, "w": [{"a": value} for value in values]}), sink)
+        return sink.getvalue()
+
+    staged.add("a.parquet", parquet([1, 2]))
+    staged.add("b.parquet", parquet(["x", "y", "z"]))
+    staged.add("c.jsonl", as_jsonl([{"v": True}]))
+    result = staged.read()
+    assert result.columns == {
+        (".v", "string"),
+        (".v__variant", "string"),
+        (".w.a", "string"),
+        (".w.a__variant", "string"),
+    }
+    values = [1, 2, "x", "y", "z"]
+    assert result.records == [*({"v": v, "w": {"a": v}} for v in values), {"v": True}]
+    assert (
+        staged.read(expected=pa.schema([("v", pa.int64())])).batches[0].rows["v"].type == pa.int64()
+    )
+
+
 STRINGS = {"n": "5", "small": "5", "x": "0.5", "ok": "true"}
 
 

@@ -143,8 +143,8 @@ VARIANTS = {
     "list_before_text": (["x", [1]], pa.list_(NUMBER), ['"x"', None]),
     "struct_before_list": ([[1], {"a": 1}], pa.struct([("a", NUMBER)]), ["[1]", None]),
     "number_before_boolean": ([True, 1], NUMBER, ["true", None]),
-    "list_with_one_other_item": ([[1], [2, "x"]], pa.list_(NUMBER), [None, '[2,"x"]']),
-    "list_in_a_list": ([[[1]], [[2], ["x"]]], pa.list_(pa.list_(NUMBER)), [None, '[[2],["x"]]']),
+    "list_with_one_other_item": ([[1], [2, "x"]], pa.list_(NUMBER), [None, '[2, "x"]']),
+    "list_in_a_list": ([[[1]], [[2], ["x"]]], pa.list_(pa.list_(NUMBER)), [None, '[[2], ["x"]]']),
     "list_for_a_struct": (
         [{"a": 1}, {"a": 2}, [1]],
         pa.struct([("a", NUMBER)]),
@@ -160,11 +160,11 @@ VARIANTS = {
     "digits": ([1, "9" * 5000], NUMBER, [None, "9" * 5000]),
     "beyond_a_double": ([0.5, "1e999"], pa.float64(), [None, "1e999"]),
     "digits_of_a_fraction": (["", "", LONG], TEXT, [None, None, LONG]),
-    "digits_in_a_list": (["", "", f"[1e5,{LONG}]"], TEXT, [None, None, f"[100000,{LONG}]"]),
+    "digits_in_a_list": (["", "", f"[1e5,{LONG}]"], TEXT, [None, None, f"[100000, {LONG}]"]),
     "keys_are_sorted": (
         ["x", "y", {"b": 1.0, "a": None, "c": [-0.0, "é"]}],
         TEXT,
-        [None, None, '{"b":1,"c":[-0.0,"é"]}'],
+        [None, None, '{"b": 1, "c": [-0.0, "é"]}'],
     ),
 }
 RAW = ("digits", "digits_of_a_fraction", "digits_in_a_list", "beyond_a_double")

@@ -41,6 +41,8 @@ class Broken:
     rule: str
     expected: str
     actual: str
+    path: str = ""
+    """The key that breaks it."""
 
 
 @dataclass(slots=True)
@@ -117,12 +119,12 @@ def _broken_keys(keys: Sequence[str]) -> Broken | None:
     variants = [key for key in keys if is_variant(key)]
     if variants:
         expected = f"keys that do not end in {VARIANT_SUFFIX}, which the lake adds itself"
-        return Broken("keys_do_not_end_in_variant", expected, ", ".join(variants))
+        return Broken("keys_do_not_end_in_variant", expected, ", ".join(variants), variants[0])
     counts = Counter(key.lower() for key in keys)
     if len(counts) < len(keys):
-        alike = ", ".join(key for key in keys if counts[key.lower()] > 1)
+        alike = [key for key in keys if counts[key.lower()] > 1]
         expected = "keys that differ by more than upper and lower case"
-        return Broken("keys_differ_by_more_than_case", expected, alike)
+        return Broken("keys_differ_by_more_than_case", expected, ", ".join(alike), alike[1])
     return None
 
 
@@ -135,7 +137,7 @@ def broken_record(piece: Parsed) -> Broken | None:
     own = [key for key in piece.value if key[:1] == "_" and key.lower() in OWN_COLUMNS]
     if own:
         expected = "keys other than those that the lake adds itself"
-        return Broken("keys_are_not_the_lakes_own", expected, ", ".join(own))
+        return Broken("keys_are_not_the_lakes_own", expected, ", ".join(own), own[0])
     # Only text with an escape in it can mean a lone surrogate.
     if "\\u" in piece.text and not is_valid(json.dumps(piece.value, ensure_ascii=False)):
         return Broken("strings_are_valid_unicode", "Unicode text", "half of a surrogate pair")

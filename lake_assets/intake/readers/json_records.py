@@ -23,6 +23,7 @@ from lake_assets.intake.readers.json_parser import (
     broken_record,
     parsed_line,
 )
+from lake_assets.intake.readers.row_json import readable
 from lake_assets.intake.readers.source import DataFile, broken_row
 from lake_assets.intake.readers.text import (
     is_valid,
@@ -108,7 +109,9 @@ def _rejected(file: DataFile, number: int, broken: Broken, text: str) -> Rejecte
         actual=broken.actual,
         text=text.rstrip("\r\n"),
     )
-    return replace(row, row_json=text) if broken.rule in OF_NAMES and is_valid(text) else row
+    if broken.rule in OF_NAMES and is_valid(text):
+        row = replace(row, row_json=text)
+    return replace(row, path=readable(broken.path))
 
 
 def _lines(lines: Iterable[str]) -> Iterator[Parsed]:

@@ -6,10 +6,12 @@ Invariant: the type of a column is decided once, from all files that can be read
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from lake_assets.contracts.drift import fit_rows
+from lake_assets.contracts.variants import is_variant
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.readers.columnar import columnar_shape, read_columnar
@@ -19,7 +21,7 @@ from lake_assets.intake.readers.json_lines import JsonFile
 from lake_assets.intake.readers.json_table import Places
 from lake_assets.intake.readers.json_types import Shape
 from lake_assets.intake.readers.places import places_of
-from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, table_of
 from lake_assets.intake.readers.survey import Survey, require_width
 
 COLUMNAR = frozenset({DataFormat.PARQUET, DataFormat.ARROW})
@@ -37,6 +39,8 @@ class UploadTypes:
     """The columns of its JSON files."""
     kinds: Mapping[str, pa.DataType]
     """Types of all columns that have any, by their names in lower case."""
+    new_kinds: Mapping[str, pa.DataType]
+    """Those of columns that the table has not, without variants inside."""
 
 
 class OpenFile:
@@ -72,7 +76,7 @@ class OpenFile:
             return self._json.chunks(types.places)
         if self._delimited is not None:
             return self._delimited.chunks(types.kinds)
-        return read_columnar(self.file)
+        return (_as_decided(chunk, types.new_kinds) for chunk in read_columnar(self.file))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,10 +105,40 @@ class Findings:
         total.merge(others)
         is_certain = not others.fields
         places = places_of(total, expected, self.records.witness.order(), is_certain=is_certain)
+        kinds = {name: place.kind for name, place in places.items() if place.kind is not None}
+        new = kinds.keys() - {field.name.lower() for field in expected or ()}
         return UploadTypes(
             places={name: p for name, p in places.items() if name in self.records.shape.fields},
-            kinds={name: place.kind for name, place in places.items() if place.kind is not None},
+            kinds=kinds,
+            new_kinds={name: _without_variants(kinds[name]) for name in new},
         )
+
+
+def _as_decided(chunk: Chunk, kinds: Mapping[str, pa.DataType]) -> Chunk:
+    """Return a chunk of a typed format with new columns in the types that the upload decided."""
+    rows = chunk.rows
+    fields = [
+        pa.field(field.name, kinds[field.name.lower()])
+        for field in rows.schema
+        if not kinds.get(field.name.lower(), field.type).equals(field.type)
+    ]
+    if not fields:
+        return chunk
+    fitted = fit_rows(rows.select([field.name for field in fields]), pa.schema(fields))
+    if fitted.misfits:  # whoever has the table rejects these rows
+        return chunk
+    columns = {name: rows[name] for name in rows.column_names}
+    columns |= {name: fitted.rows[name] for name in fitted.rows.column_names}
+    return replace(chunk, rows=table_of(columns, rows.num_rows))
+
+
+def _without_variants(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        fields = [f.with_type(_without_variants(f.type)) for f in kind if not is_variant(f.name)]
+        return pa.struct(fields) if fields else kind
+    if pa.types.is_list(kind):
+        return pa.list_(_without_variants(kind.value_type))
+    return kind
 
 
 def is_json(file: DataFile) -> bool:

@@ -74,9 +74,9 @@ def json_text(value: Any) -> str:
         return _quoted(value)
     if isinstance(value, dict):
         items = sorted((key, inner) for key, inner in value.items() if inner is not None)
-        return "{" + ",".join(f"{_quoted(k)}:{json_text(inner)}" for k, inner in items) + "}"
+        return "{" + ", ".join(f"{_quoted(k)}: {json_text(inner)}" for k, inner in items) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(json_text, value)) + "]"
+        return "[" + ", ".join(map(json_text, value)) + "]"
     return _float_text(value) if isinstance(value, float) else _quoted(value)
 
 
