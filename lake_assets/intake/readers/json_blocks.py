@@ -148,7 +148,7 @@ class BlockFile:
     def _look_and_survey(self, lines: Lines) -> tuple[_Block, Survey]:
         block, survey = self._look(lines), Survey()
         for part in block.plain:
-            survey.see_columns(part.columns, lines.take(part.picked))
+            survey.see_columns(part.columns, lines, part.picked)
         others = records_of(_texts(lines, block.others.tolist()), self._file)
         if self._is_array and not all(row.rule.startswith("keys_") for row in others.rejected):
             # Perhaps it is no element by itself, only cut where it should not be.

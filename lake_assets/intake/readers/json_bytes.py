@@ -17,7 +17,10 @@ from lake_assets.intake.formats import MAX_RECORD_CHARS, compression_of
 from lake_assets.intake.readers.source import DataFile, reading
 from lake_assets.intake.readers.text import record_too_long
 
-_READ_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 8 * 1024 * 1024
+_BATCHES = 4
+"""How many batches a block may fill. Lines of one rare kind are read by a call of their own, which
+costs as much as reading a few of them."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _NEWLINE = 10
@@ -71,9 +74,9 @@ def is_utf16(file: DataFile) -> bool:
 
 
 def line_blocks(file: DataFile) -> Iterator[Lines]:
-    """Yield the lines of a UTF-8 file, decompressed, in blocks of about 4 MiB.
+    """Yield the lines of a UTF-8 file, decompressed, in blocks of about 8 MiB.
 
-    A block has at most as many lines as the file's limits say, and at least one.
+    A block has at most four times as many lines as the file's limits say, and at least one.
 
     Raises:
         UnreadableSource: A line is longer than 64 Mi characters, or the file is cut short.
@@ -81,7 +84,7 @@ def line_blocks(file: DataFile) -> Iterator[Lines]:
     rest = b""
     for piece in pieces_of(file):
         data = rest + piece
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+        ends = _newlines(data)
         yield from _blocks(data, ends, file)
         rest = data[int(ends[-1]) + 1 :] if len(ends) else data
         _check_length(rest, file)
@@ -91,7 +94,7 @@ def line_blocks(file: DataFile) -> Iterator[Lines]:
 
 def blocks_of(data: bytes, file: DataFile) -> Iterator[Lines]:
     """Yield lines, each of which has an end, in blocks as those of ``line_blocks``."""
-    yield from _blocks(data, np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE), file)
+    yield from _blocks(data, _newlines(data), file)
 
 
 def pieces_of(file: DataFile) -> Iterator[bytes]:
@@ -101,10 +104,16 @@ def pieces_of(file: DataFile) -> Iterator[bytes]:
         yield from iter(partial(raw.read, _READ_BYTES), b"")
 
 
+def _newlines(data: bytes) -> Positions:
+    """Return where the line ends are."""
+    return np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+
+
 def _blocks(data: bytes, ends: Positions, file: DataFile) -> Iterator[Lines]:
     lines = _without_empty(Lines(data=data, starts=np.concatenate(([0], ends + 1))))
-    for first in range(0, len(lines), file.limits.rows):
-        block = lines.between(first, min(first + file.limits.rows, len(lines)))
+    most = _BATCHES * file.limits.rows
+    for first in range(0, len(lines), most):
+        block = lines.between(first, min(first + most, len(lines)))
         _check_lengths(block, file)
         yield block
 

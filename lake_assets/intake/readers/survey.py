@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from lake_assets.errors import UnreadableSource
-from lake_assets.intake.readers.json_bytes import Lines
+from lake_assets.intake.readers.json_bytes import Lines, Positions
 from lake_assets.intake.readers.json_columns import shape_of
 from lake_assets.intake.readers.json_records import Block
 from lake_assets.intake.readers.json_types import Shape
@@ -70,32 +69,32 @@ class Survey:
                 if len(data) <= _MOST_BYTES:
                     self.witness = self.witness.or_better(Witness(count, data))
 
-    def see_columns(self, columns: Mapping[str, pa.Array], lines: Lines) -> None:
-        """Take lines into account of which each is a record, and which are read as columns."""
+    def see_columns(self, columns: Mapping[str, pa.Array], lines: Lines, picked: Positions) -> None:
+        """Take some lines into account of which each is a record, and which are columns now."""
         self.shape.merge(shape_of(columns))
-        counts = np.zeros(len(lines), np.int64)
+        counts = np.zeros(len(picked), np.int64)
         for column in columns.values():
             if not column.null_count:
                 counts += 1
             elif column.null_count < len(column):
                 counts += column.is_valid().to_numpy(zero_copy_only=False)
-        lengths = _lengths(lines)
+        lengths = _lengths(lines)[picked]
         counts[lengths > _MOST_BYTES] = -1
         most = int(counts.max(initial=-1))
         if most < max(self.witness.count, 0):
             return
         longest = int(lengths[counts == most].max())
-        best = np.flatnonzero((counts == most) & (lengths == longest))
+        best = picked[(counts == most) & (lengths == longest)]
         text = min(lines[i].rstrip(b"\r\n") for i in best.tolist())
         self.witness = self.witness.or_better(Witness(most, text))
 
 
-def _lengths(lines: Lines) -> npt.NDArray[np.int64]:
+def _lengths(lines: Lines) -> Positions:
     """Return how long each line is without its end."""
     data = np.frombuffer(lines.data, np.uint8)
     ends = lines.starts[1:] - 2
     has_return = data[np.maximum(ends, 0)] == ord("\r")
-    lengths: npt.NDArray[np.int64] = np.diff(lines.starts) - 1 - has_return
+    lengths: Positions = np.diff(lines.starts) - 1 - has_return
     return lengths
 
 
