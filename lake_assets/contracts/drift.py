@@ -50,13 +50,15 @@ class Fitted:
     """At most one per row, by row."""
 
 
-def fit_rows(rows: Any, schema: Any, *, widen: bool = True) -> Fitted:
+def fit_rows(rows: Any, schema: Any, *, widen: bool = True, is_decided: bool = False) -> Fitted:
     """Fit ``rows`` to ``schema``, which grows by what they bring.
 
     Args:
         rows: ``pyarrow.Table`` in the lake's types; may have variants already.
         schema: ``pyarrow.Schema`` of the columns known so far; may be empty.
         widen: Whether types are widened; if not, values beyond them go to variants too.
+        is_decided: Whether the types of new places were decided by all rows of their upload: then
+            they are added with them, also where these rows have no value.
     """
     misfits = _misfits(rows)
     kept = pa.arange(0, rows.num_rows)
@@ -65,8 +67,13 @@ def fit_rows(rows: Any, schema: Any, *, widen: bool = True) -> Fitted:
         kept = kept.filter(pc.invert(pc.is_in(kept, gone)))
         rows = rows.take(kept)
     if not (rows.schema.equals(schema) and _is_inside_calendar(rows)):
-        rows = _fit_table(rows, schema, widen)
+        rows = _fit_table(rows, schema, _Rules(widen, is_decided))
     return Fitted(rows=rows, kept=kept, schema=rows.schema, misfits=misfits)
+
+
+def fit_columns(rows: Any, schema: Any) -> Any:
+    """Return ``rows`` as ``fit_rows`` does, but all of them: each must be one that can be said."""
+    return _fit_table(rows, schema, _Rules(widen=True, is_decided=False))
 
 
 def conform(rows: Any, schema: Any) -> Any:
@@ -124,9 +131,15 @@ def _is_inside_calendar(rows: Any) -> bool:
     return not any(rows_outside_calendar(column) for column in rows.columns)
 
 
-def _fit_table(rows: Any, schema: Any, widen: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    widen: bool
+    is_decided: bool
+
+
+def _fit_table(rows: Any, schema: Any, rules: _Rules) -> Any:
     given = {name: rows[name] for name in rows.column_names}
-    fitted = _fit_fields(given, schema, rows.num_rows, widen)
+    fitted = _fit_fields(given, schema, rows.num_rows, rules)
     docs = {field.name: field.metadata for field in schema}
     fields = [
         pa.field(name, values.type, metadata=docs.get(name)) for name, values in fitted.items()
@@ -148,7 +161,7 @@ class _Place:
 
 
 def _fit_fields(
-    given: Mapping[str, Any], known: Iterable[Any], length: int, widen: bool
+    given: Mapping[str, Any], known: Iterable[Any], length: int, rules: _Rules
 ) -> dict[str, Any]:
     """Return the columns of a table or the fields of a struct: those known first, then new ones.
 
@@ -163,7 +176,7 @@ def _fit_fields(
         place = (
             _Place(None, _whole(values))
             if is_variant(name)
-            else _fit_column(values, types.get(name), widen)
+            else _fit_column(values, types.get(name), rules)
         )
         if place.main is not None:
             fitted[name] = place.main
@@ -194,53 +207,56 @@ class _Spelling:
         return variant_name(self.of(main_name(name)))
 
 
-def _fit_column(values: Any, known: Any | None, widen: bool) -> _Place:
+def _fit_column(values: Any, known: Any | None, rules: _Rules) -> _Place:
     if known is not None and values.type.equals(known) and not rows_outside_calendar(values):
         return _Place(values)
     values = _whole(values)
-    wanted = _typed(values) if known is None else known
+    wanted = _typed(values, rules) if known is None else known
     if wanted is None:  # null, [], [null] or {} alone
         return _Place(None, json_texts(values) if values.null_count < len(values) else None)
-    return _fit_value(values, wanted, widen)
+    return _fit_value(values, wanted, rules)
 
 
-def _typed(values: Any) -> Any | None:
+def _typed(values: Any, rules: _Rules) -> Any | None:
     """Return the type of a new place, without fields that hold nothing; None: no value has one."""
     kind = values.type
-    if values.null_count == len(values):
+    if _types.is_null(kind) or (not rules.is_decided and values.null_count == len(values)):
         return None
     if _types.is_struct(kind):
-        inner = [(f.name, _typed(child)) for f, child in zip(kind, values.flatten(), strict=True)]
+        children = zip(kind, values.flatten(), strict=True)
+        inner = [(field.name, _typed(child, rules)) for field, child in children]
         fields = [(name, found) for name, found in inner if found is not None]
         return pa.struct(fields) if fields else None
     if _types.is_list(kind):
-        item = _typed(values.flatten())
+        item = _typed(values.flatten(), rules)
         return None if item is None else pa.list_(item)
     is_map_of_nulls = _types.is_map(kind) and _types.is_null(kind.item_type)
     return None if is_map_of_nulls else kind
 
 
-def _fit_value(values: Any, known: Any, widen: bool) -> _Place:
+def _fit_value(values: Any, known: Any, rules: _Rules) -> _Place:
     if _types.is_struct(values.type) and _types.is_struct(known):
         names = (field.name for field in values.type)
         given = dict(zip(names, values.flatten(), strict=True))
-        return _Place(_struct(_fit_fields(given, known, len(values), widen), values))
+        return _Place(_struct(_fit_fields(given, known, len(values), rules), values))
     if _types.is_list(values.type) and _types.is_list(known):
-        return _fit_lists(values, known, widen)
-    wanted = widened(known, values.type) if widen and values.null_count < len(values) else known
+        return _fit_lists(values, known, rules)
+    wanted = known
+    if rules.widen and values.null_count < len(values):
+        wanted = widened(known, values.type)
     exact = exactly(values, wanted)
     return _Place(exact.values, None if exact.bad is None else _texts_of(values, exact.bad))
 
 
-def _fit_lists(values: Any, known: Any, widen: bool) -> _Place:
+def _fit_lists(values: Any, known: Any, rules: _Rules) -> _Place:
     items = values.flatten()
-    place = _fit_value(items, known.value_type, widen)
+    place = _fit_value(items, known.value_type, rules)
     if place.variant is None:
         return _Place(_regrouped(values, place.main, known))
     parents = pc.list_parent_indices(values).filter(place.variant.is_valid())
     bad = pc.is_in(pa.arange(0, len(values)), parents.cast(pa.int64()))
     # Once more, because what only the bad lists hold must not widen or add anything.
-    good = _fit_lists(pc.if_else(bad, pa.scalar(None, values.type), values), known, widen)
+    good = _fit_lists(pc.if_else(bad, pa.scalar(None, values.type), values), known, rules)
     return _Place(good.main, _texts_of(values, bad))
 
 

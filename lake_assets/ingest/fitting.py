@@ -45,7 +45,7 @@ class Fitting:
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
         """Return the rows that fit, in the columns of the table, and the rejections of others."""
-        fitted = fit_rows(rows.table, self.columns, widen=not self._is_fixed)
+        fitted = fit_rows(rows.table, self.columns, widen=not self._is_fixed, is_decided=True)
         rejected = tuple(misfit_row(rows, item) for item in fitted.misfits)
         kept = rows.take(fitted.rows, fitted.kept)
         if not self._is_fixed:

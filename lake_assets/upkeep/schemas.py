@@ -108,7 +108,7 @@ def schema_diff(stores: Stores, name: DatasetName, source: Path | Upload) -> Sch
     rows = rejected = 0
     for batch in _batches(stores, source, known, unreadable):
         rows += batch.rows.num_rows
-        fitted = fit_rows(batch.rows, evolved)
+        fitted = fit_rows(batch.rows, evolved, is_decided=True)
         evolved = fitted.schema
         count.add(fitted.rows)
         needed = needs(fit_rows(batch.rows, known, widen=False).rows, known)

@@ -75,7 +75,7 @@ class SmallLake:
             return {name: _plain(tables.read(name)) for name in tables.names()}
 
 
-_PER_RUN = {"_ingested_at", "quarantine_id", "rejected_at", "finished_at", "seconds",
+_PER_RUN = {"_ingested_at", "quarantine_id", "rejected_at", "finished_at", "changed_at", "seconds",
             "last_ingested_at", "table_bytes"}  # fmt: skip
 
 

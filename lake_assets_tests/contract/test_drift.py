@@ -52,13 +52,12 @@ def column(values, kind):
 
 def own(row):
     """The delivery's own part of a record, without what is null."""
-    return {name: plain(value) for name, value in row.items()
-            if value is not None and not name.startswith("_")}  # fmt: skip
+    return plain({name: value for name, value in row.items() if not name.startswith("_")})
 
 
 def plain(value):
     if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items() if item is not None}
+        return {name: plain(value[name]) for name in sorted(value) if value[name] is not None}
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
@@ -352,6 +351,40 @@ def test_files_of_one_upload_may_have_different_columns(lake, tmp_path, order):
     assert records(lake) == sorted(
         (own(row) for table in tables for row in table.to_pylist()), key=str
     )
+
+
+VALUES = [
+    pa.table({"id": [1, 2, 3], "k": pa.array(["a", "b", None]), "s": [{"x": 1}, None, {"x": 2}]}),
+    pa.table({"id": [4, 5], "k": pa.array([7, None]), "s": [{"x": "q"}, {"x": None}]}),
+    pa.table({"id": [6], "K": pa.array([[True]]), "s": [{"y": [1.5]}]}),
+    pa.table({"id": range(10, 20), "k": pa.nulls(10, LONG)}),
+    pa.table({"id": [20, 21], "e": pa.array([[], [None]], pa.list_(pa.null()))}),
+    pa.table({"id": [22], "e": pa.array([[1]])}),
+]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (3, 1, 0, 2, 5, 4)])
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_the_order_of_files_changes_neither_types_nor_values(lake, tmp_path, order, kind):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, place in enumerate(order):
+        path = folder / f"{number}.{kind}"
+        if kind == "parquet":
+            pq.write_table(VALUES[place], path)
+        else:
+            with pa.ipc.new_file(path, VALUES[place].schema) as writer:
+                writer.write_table(VALUES[place])
+    assert deliver(lake, folder) == (19, 0)
+    found = types(lake)
+    assert set(found) == {"id", "K", "K__variant", "s", "e"}
+    assert found["K"] == TEXT
+    assert {field.name: field.type for field in found["s"]} == {
+        "x": LONG, "x__variant": TEXT, "y": pa.list_(DOUBLE),
+    }  # fmt: skip
+    given = [{name.upper() if name == "k" else name: value for name, value in row.items()}
+             for table in VALUES for row in table.to_pylist()]  # fmt: skip
+    assert records(lake) == sorted(map(own, given), key=str)
 
 
 def test_two_thousand_columns(lake):

@@ -103,7 +103,7 @@ TYPES = {
                 [("a", pa.uint8()), ("b", pa.struct([("c", pa.large_string())])), ("n", pa.null())]
             ),
         ),
-        pa.struct([("a", pa.int32()), ("b", pa.struct([("c", pa.string())])), ("n", pa.null())]),
+        pa.struct([("a", pa.int32()), ("b", pa.struct([("c", pa.string())]))]),
         [{"a": 1, "b": {"c": "x"}}],
     ),
     "map": (

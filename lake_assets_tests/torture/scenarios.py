@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from lake_assets.contracts.names import DatasetName
@@ -25,7 +27,9 @@ from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 
-PHOTOS, TICKS, SLIPS = (DatasetName("shop", name) for name in ("photos", "ticks", "slips"))
+PHOTOS, TICKS, SLIPS, BASKETS = (
+    DatasetName("shop", name) for name in ("photos", "ticks", "slips", "baskets")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,22 @@ def write_slips(folder: Path, *, seed: int, count: int) -> Path:
     return folder
 
 
+def write_baskets(path: Path, *, seed: int) -> Path:
+    """Write a Parquet file; from seed 2 on with columns, types and values that seed 1 has not."""
+    rows: dict[str, object] = {
+        "basket": [f"{seed}-{number}" for number in range(5)],
+        "total": pa.array(range(5), pa.int32()),
+        "items": [[{"name": "tea", "count": number}] for number in range(5)],
+    }
+    if seed > 1:
+        rows["total"] = [2**40, 1, 2, 3, None]
+        rows["items"] = [[{"name": 7, "count": 1, "price": 1.5}], [], None, None, None]
+        rows["basket"] = [[seed], None, [], None, None]
+        rows[f"new_{seed}"] = ["a", None, None, None, "b"]
+    pq.write_table(pa.table(rows), path)
+    return path
+
+
 def _jpeg(chance: random.Random) -> bytes:
     picture = Image.frombytes("RGB", (8, 8), chance.randbytes(192)).resize((96, 64))
     buffer = io.BytesIO()
@@ -130,6 +150,10 @@ def _ingest_some_fail(lake: Lake, folder: Path) -> None:
 
 def _rebuild(lake: Lake, folder: Path) -> None:
     lake.rebuild(SLIPS)
+
+
+def _rebuild_baskets(lake: Lake, folder: Path) -> None:
+    lake.rebuild(BASKETS)
 
 
 def _stage(lake: Lake, folder: Path) -> None:
@@ -191,6 +215,25 @@ def _with_a_broken_one(lake: Lake, folder: Path) -> None:
     deliver(lake, write_ticks(folder / "more.csv", seed=2, rows=30), TICKS)
 
 
+def _with_other_columns(lake: Lake, folder: Path) -> None:
+    deliver(lake, write_baskets(folder / "first.parquet", seed=1), BASKETS)
+    lake.ingest_pending()
+    for seed, name in ((2, "second.parquet"), (3, "third.parquet")):
+        deliver(lake, write_baskets(folder / name, seed=seed), BASKETS)
+
+
+def _with_rejected_columns(lake: Lake, folder: Path) -> None:
+    """Rows that needed other columns were rejected; by now the contract lets them in."""
+    _promise(lake, BASKETS, DatasetContract(drift="quarantine"))
+    for seed, name in ((1, "first.parquet"), (2, "second.parquet")):
+        deliver(lake, write_baskets(folder / name, seed=seed), BASKETS)
+        lake.ingest_pending()
+    update_registry(
+        lake.stores.layout.registry_file,
+        lambda registry: registry.with_dataset(BASKETS, DatasetContract()),
+    )
+
+
 def _with_sources(lake: Lake, folder: Path) -> None:
     write_slips(folder / "slips", seed=2, count=2)
 
@@ -224,6 +267,25 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "rebuild": Scenario(
         prepare=_with_done, act=_rebuild, heal=ingest, again=((SLIPS, "slips"), (SLIPS, "before"))
+    ),
+    "other columns": Scenario(
+        prepare=_with_other_columns,
+        act=ingest,
+        heal=ingest,
+        again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
+    ),
+    "other columns in two groups": Scenario(
+        prepare=_with_other_columns,
+        act=ingest,
+        heal=ingest,
+        again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
+        constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "rebuild with other columns": Scenario(
+        prepare=_with_rejected_columns,
+        act=_rebuild_baskets,
+        heal=_rebuild_baskets,
+        again=((BASKETS, "first.parquet"), (BASKETS, "second.parquet")),
     ),
     "one of three fails": Scenario(
         prepare=_with_a_broken_one,

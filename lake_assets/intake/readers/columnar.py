@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,11 @@ from lake_assets.contracts.variants import variant_name
 from lake_assets.errors import UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.columnar_votes import (
+    leaf_counts_of_batch,
+    leaf_counts_of_parquet,
+    votes,
+)
 from lake_assets.intake.readers.json_types import Shape
 from lake_assets.intake.readers.normal_types import normal_column, normal_type, storage_of
 from lake_assets.intake.readers.row_json import plain_value, row_json
@@ -56,18 +62,19 @@ def read_columnar(file: DataFile) -> Iterator[Chunk]:
 
 
 def columnar_shape(file: DataFile) -> Shape:
-    """Return the file's columns in the lake's types, each row as a vote for them.
+    """Return the file's columns in the lake's types, each value as a vote for them.
 
     Raises:
         UnreadableSource, UnsupportedFormat: as ``read_columnar``.
     """
-    shape = Shape()
-    with _batches(file) as (schema, _):
+    with _batches(file) as (schema, batches):
         types = _column_types(file, schema)
-    rows = count_columnar(file)
-    for name, kind in types.items():
-        shape.field(name).count_type(kind, 1 if rows is None else rows)
-    return shape
+        if file.format is DataFormat.PARQUET:
+            counts = list(leaf_counts_of_parquet(pq.read_metadata(file.path)))
+        else:
+            counts = [sum(leaf) for leaf in zip(*map(leaf_counts_of_batch, batches), strict=True)]
+    # A file without batches has no leaf of which anything is known.
+    return votes(schema, types, chain(counts, repeat(0)))
 
 
 def head_columnar(file: DataFile) -> pa.Table:

@@ -102,7 +102,11 @@ def read_upload(
     finder.has_images = found or any(file.role == "image" for file in files)
     kept = KeptBytes(KEPT_BYTES)
     opened = [
-        OpenFile(_with_text_paths(file, columns[file.name]), kept)
+        OpenFile(
+            _with_text_paths(file, columns[file.name]),
+            kept,
+            image_column=_image_name(columns[file.name], options),
+        )
         for file in data
         if unreadable is None or file.name not in unreadable
     ]
@@ -202,6 +206,10 @@ def _chunks(file: OpenFile, types: UploadTypes, unreadable: Unreadable | None) -
     if first is not None:
         yield first
     yield from chunks
+
+
+def _image_name(column: ImageColumn | None, options: ReadOptions) -> str | None:
+    return options.image_column if column is None else column.name
 
 
 def _as_spelled(column: ImageColumn | None, rows: pa.Table) -> ImageColumn | None:

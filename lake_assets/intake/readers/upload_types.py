@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from lake_assets.contracts.drift import fit_rows
+from lake_assets.contracts.calendar import rows_without_words
+from lake_assets.contracts.drift import fit_columns
 from lake_assets.contracts.variants import is_variant
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.intake.formats import DataFormat
@@ -21,7 +22,7 @@ from lake_assets.intake.readers.json_lines import JsonFile
 from lake_assets.intake.readers.json_table import Places
 from lake_assets.intake.readers.json_types import Shape
 from lake_assets.intake.readers.places import places_of
-from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, table_of
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes
 from lake_assets.intake.readers.survey import Survey, require_width
 
 COLUMNAR = frozenset({DataFormat.PARQUET, DataFormat.ARROW})
@@ -39,15 +40,53 @@ class UploadTypes:
     """The columns of its JSON files."""
     kinds: Mapping[str, pa.DataType]
     """Types of all columns that have any, by their names in lower case."""
-    new_kinds: Mapping[str, pa.DataType]
-    """Those of columns that the table has not, without variants inside."""
+    names: Mapping[str, str]
+    """How these columns are spelled."""
+
+    def fitted(self, chunk: Chunk, *, without: str | None) -> Chunk:
+        """Return a chunk of a columnar or delimited file as the upload has its columns.
+
+        Args:
+            without: The column with the images, which goes into no table; None: there is none.
+        """
+        image = (without or "").lower()
+        own = [column for column in chunk.rows.schema if column.name.lower() != image]
+        known = pa.schema([kind for column in own for kind in self._known(column)])
+        rows = chunk.rows.select([column.name for column in own])
+        # What no column and no JSON can say: whoever finds rows a place rejects it.
+        if rows.schema.equals(known) or any(map(rows_without_words, rows.columns)):
+            return chunk
+        rows = fit_columns(rows, known)
+        for column in chunk.rows.schema:
+            if column.name.lower() == image:
+                rows = rows.append_column(column, chunk.rows[column.name])
+        return replace(chunk, rows=rows)
+
+    def _known(self, column: pa.Field) -> Iterator[pa.Field]:
+        name = column.name.lower()
+        if name in self.kinds:
+            yield pa.field(self.names[name], _without_variants(self.kinds[name]))
+        elif is_variant(name):
+            yield column
+
+
+def _without_variants(kind: pa.DataType) -> pa.DataType:
+    """Return a type with main fields only: which variants columns need shows when they are fitted.
+
+    That of a place in JSON has all that are possible.
+    """
+    if pa.types.is_struct(kind):
+        mains = [field for field in kind if not is_variant(field.name)]
+        return pa.struct([field.with_type(_without_variants(field.type)) for field in mains])
+    return pa.list_(_without_variants(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 class OpenFile:
     """A data file between its survey and its rows."""
 
-    def __init__(self, file: DataFile, kept: KeptBytes) -> None:
+    def __init__(self, file: DataFile, kept: KeptBytes, *, image_column: str | None) -> None:
         self.file = file
+        self._image_column = image_column
         self._json = JsonFile(file, kept) if is_json(file) else None
         self._delimited = DelimitedFile(file, kept) if file.format in DELIMITED else None
 
@@ -63,7 +102,7 @@ class OpenFile:
             findings.widths[self.file.name] = len(survey.shape.fields)
         elif self._delimited is not None:
             findings.guesses.merge(self._delimited.survey())
-        elif not findings.is_alone:
+        else:
             findings.columnar.merge(columnar_shape(self.file))
 
     def chunks(self, types: UploadTypes) -> Iterator[Chunk]:
@@ -74,17 +113,19 @@ class OpenFile:
         """
         if self._json is not None:
             return self._json.chunks(types.places)
-        if self._delimited is not None:
-            return self._delimited.chunks(types.kinds)
-        return (_as_decided(chunk, types.new_kinds) for chunk in read_columnar(self.file))
+        image = self._image_column
+        chunks = (
+            read_columnar(self.file)
+            if self._delimited is None
+            else self._delimited.chunks(types.kinds)
+        )
+        return (types.fitted(chunk, without=image) for chunk in chunks)
 
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
     """What the files of an upload show."""
 
-    is_alone: bool
-    """Whether there is but one file; a columnar one then brings its own types."""
     records: Survey = field(default_factory=Survey)
     guesses: ColumnGuesses = field(default_factory=ColumnGuesses)
     columnar: Shape = field(default_factory=Shape)
@@ -105,40 +146,11 @@ class Findings:
         total.merge(others)
         is_certain = not others.fields
         places = places_of(total, expected, self.records.witness.order(), is_certain=is_certain)
-        kinds = {name: place.kind for name, place in places.items() if place.kind is not None}
-        new = kinds.keys() - {field.name.lower() for field in expected or ()}
         return UploadTypes(
             places={name: p for name, p in places.items() if name in self.records.shape.fields},
-            kinds=kinds,
-            new_kinds={name: _without_variants(kinds[name]) for name in new},
+            kinds={name: place.kind for name, place in places.items() if place.kind is not None},
+            names={name: place.name for name, place in places.items()},
         )
-
-
-def _as_decided(chunk: Chunk, kinds: Mapping[str, pa.DataType]) -> Chunk:
-    """Return a chunk of a typed format with new columns in the types that the upload decided."""
-    rows = chunk.rows
-    fields = [
-        pa.field(field.name, kinds[field.name.lower()])
-        for field in rows.schema
-        if not kinds.get(field.name.lower(), field.type).equals(field.type)
-    ]
-    if not fields:
-        return chunk
-    fitted = fit_rows(rows.select([field.name for field in fields]), pa.schema(fields))
-    if fitted.misfits:  # whoever has the table rejects these rows
-        return chunk
-    columns = {name: rows[name] for name in rows.column_names}
-    columns |= {name: fitted.rows[name] for name in fitted.rows.column_names}
-    return replace(chunk, rows=table_of(columns, rows.num_rows))
-
-
-def _without_variants(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_struct(kind):
-        fields = [f.with_type(_without_variants(f.type)) for f in kind if not is_variant(f.name)]
-        return pa.struct(fields) if fields else kind
-    if pa.types.is_list(kind):
-        return pa.list_(_without_variants(kind.value_type))
-    return kind
 
 
 def is_json(file: DataFile) -> bool:
@@ -156,7 +168,7 @@ def surveyed(
         expected: The table's columns.
         unreadable: Grows by the files that cannot be read; None: the first one raises.
     """
-    findings = Findings(is_alone=len(files) == 1)
+    findings = Findings()
     for file in files:
         try:
             file.survey(findings)
