@@ -60,7 +60,7 @@ def keys_by_receipt() -> dict[str, dict[str, str]]:
 
 
 def rows(home: Path, sql: str) -> list[list[object]]:
-    found: list[list[object]] = ok(home, "sql", "--json", "--limit", "0", sql).json["rows"]
+    found: list[list[object]] = ok(home, "sql", "--json", sql).json["rows"]
     return found
 
 
