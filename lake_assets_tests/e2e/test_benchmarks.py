@@ -15,7 +15,8 @@ from benchmarks.samples import _with_comment
 from lake_assets_tests.policy.package_source import REPOSITORY
 
 ALL = (
-    "images", "rows", "commits", "startup", "memory", "growth", "partitions", "contracts", "queries",
+    "images", "rows", "commits", "startup", "memory", "growth", "partitions", "contracts",
+    "queries",
 )  # fmt: skip
 
 
