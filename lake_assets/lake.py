@@ -349,7 +349,7 @@ class Lake:
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset and variant that exists, sorted by name."""
-        from lake_assets.upkeep.catalog import catalog_entries
+        from lake_assets.upkeep.catalog_entries import catalog_entries
 
         return catalog_entries(self.stores)
 

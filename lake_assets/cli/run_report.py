@@ -42,7 +42,8 @@ def report_document(report: RunReport) -> dict[str, Any]:
 
 def print_report(report: RunReport) -> None:
     """Print what a run did for its dataset; why it failed is for ``trouble`` to tell."""
-    print_lines(f"{report.name}: {_verdict(report)} (run {report.run_id})")
+    run = f" (run {report.run_id})" if report.run_id else ""
+    print_lines(f"{report.name}: {_verdict(report)}{run}")
     if report.outcomes:
         print_table(_COLUMNS, [_row(outcome) for outcome in report.outcomes])
     for outcome in report.outcomes:
@@ -109,6 +110,8 @@ def _is_broken(report: RunReport) -> bool:
 def _why_broken(report: RunReport) -> str:
     if report.failed_checks:
         return f"checks of {report.name} failed: {', '.join(report.failed_checks)}"
+    if not report.run_id:
+        return f"{report.name}: {report.error}"
     return f"run {report.run_id} of {report.name} failed: {report.error or 'see the Dagster UI'}"
 
 
