@@ -6,12 +6,12 @@ and counted as every other one.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lake_assets.contracts.names import DatasetName, Destination, in_order, parse_destination
 from lake_assets.errors import InvalidRequest
@@ -22,6 +22,9 @@ from lake_assets.query.duckdb import LakeSql
 from lake_assets.storage.processes import created_by
 from lake_assets.storage.system_tables import DATASET_KEY, DESTINATION_KEY, QUARANTINE
 from lake_assets.stores import Stores
+
+if TYPE_CHECKING:
+    from lake_assets.ingest.model import Outcome
 
 OPEN = "open"
 _ID_DIGITS = 32
@@ -125,13 +128,20 @@ class Trial:
     """What a replay of a dataset's or variant's rows would do."""
 
     name: Destination
-    tried: int
     passed: int
-    """Rows that would go into the table, or are there by now."""
+    """Rows that would be marked as replayed."""
     rejected_by_rule: Mapping[str, int]
     """Rows that would stay, by the rule that they break now."""
     left: Mapping[str, int]
     """Rows that cannot be tried, by reason."""
+    outcome: Outcome
+    """What the replay would count: rows accepted, duplicates, and rejected rows of files that could
+    not be read before."""
+
+    @property
+    def tried(self) -> int:
+        """All rows that were asked for."""
+        return self.passed + sum(self.rejected_by_rule.values()) + sum(self.left.values())
 
 
 def try_replays(stores: Stores, wanted: Wanted) -> tuple[Trial, ...]:
@@ -144,6 +154,7 @@ def try_replays(stores: Stores, wanted: Wanted) -> tuple[Trial, ...]:
 
 def _trial(stores: Stores, name: Destination, replay: Replay) -> Trial:
     from lake_assets.ingest.groups import open_pool
+    from lake_assets.ingest.held import HeldRows
     from lake_assets.ingest.parts import NoRows
     from lake_assets.ingest.replay import try_again
     from lake_assets.ingest.rows import Job
@@ -160,26 +171,32 @@ def _trial(stores: Stores, name: Destination, replay: Replay) -> Trial:
         TemporaryDirectory(dir=stores.layout.scratch) as folder,
         open_state(stores, name, contract, is_empty=False) as state,
         open_pool(stores) as pool,
+        HeldRows(state, replay) as held,
     ):
-        shards = ShardStore(stores.layout.scratch / folder)
+        shards = ShardStore(Path(folder))
         job = Job(
             state=state, engine=pool, run_id="", now=datetime.now(tz=UTC), assets=shards,
             thumbnails=shards,
         )  # fmt: skip
-        _, found = try_again(job, upload, replay, NoRows())
+        outcome = try_again(job, upload, held, NoRows())
+        became = held.became()
     return Trial(
         name=name,
-        tried=len(found.passed) + len(found.rejected) + len(found.left),
-        passed=len(found.passed),
-        rejected_by_rule=Counter(row.rule for row in found.rejected.values()),
-        left=Counter(found.left.values()),
+        passed=became.passed,
+        rejected_by_rule=became.rejected,
+        left=became.left,
+        outcome=outcome,
     )
 
 
 def _replay(wanted: Wanted, ids: tuple[str, ...]) -> Replay:
-    """Return what a replay takes: by rule, as far as that says it, else row by row."""
-    is_all = not (wanted.ids or wanted.upload_id or wanted.since)
-    return Replay(rule=wanted.rule, ids=() if is_all else ids)
+    """Return what a replay takes; by their ids only where somebody named them."""
+    return Replay(
+        rule=wanted.rule,
+        upload_id=wanted.upload_id,
+        since=wanted.since,
+        ids=ids if wanted.ids else (),
+    )
 
 
 def _open_rows(stores: Stores, wanted: Wanted) -> dict[Destination, tuple[str, ...]]:
