@@ -27,8 +27,9 @@ def cut() -> None:
 def stop(home: str) -> None:
     """Freeze this process until somebody sends SIGCONT.
 
-    Not while it reads from SQLite or has its lock, for a heartbeat or in this very step: then nobody could write to
-    the catalog, and all others would be told so. No program can do anything about that.
+    Not while it reads from SQLite or has its lock, for a heartbeat or in this very step: then
+    nobody could write to the catalog, and all others would be told so. No program can do anything
+    about that.
     """
     beat = Leases._beat_once
     Leases._beat_once = lambda self, leases: None  # type: ignore[method-assign]  # begins no more
