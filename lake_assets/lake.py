@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
+    from lake_assets.replays import Trial
     from lake_assets.upkeep.checks import Check, CheckResult
+    from lake_assets.upkeep.quarantine import Wanted
     from lake_assets.upkeep.tasks import TaskRemains
 
 
@@ -299,6 +301,29 @@ class Lake:
         from lake_assets.ingest_here import rebuild
 
         return rebuild(self.stores, name)
+
+    # -- the quarantine
+
+    def quarantine(self, wanted: Wanted | None = None, *, limit: int | None = None) -> list[Any]:
+        """Return rows of the quarantine (default: all open ones) as dicts, the newest first."""
+        from lake_assets.upkeep.quarantine import rows_of
+
+        return rows_of(self.stores, wanted, limit=limit)
+
+    def replay_quarantine(self, wanted: Wanted | None = None) -> tuple[Upload, ...]:
+        """Stage a replay of open rows (default: all) for each dataset and variant that has some.
+
+        With the next ingestion those that pass by now go into their tables.
+        """
+        from lake_assets.replays import stage_replays
+
+        return stage_replays(self.stores, wanted)
+
+    def try_replay(self, wanted: Wanted | None = None) -> tuple[Trial, ...]:
+        """Return what such replays would do. Nothing is changed."""
+        from lake_assets.replays import try_replays
+
+        return try_replays(self.stores, wanted)
 
     def datasets_with_work(self) -> tuple[Destination, ...]:
         """Return what has pending or abandoned work: datasets, then variants of tasks."""

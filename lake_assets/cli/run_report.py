@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lake_assets.cli.documents import failure_document, name_document, outcome_document
@@ -70,8 +70,15 @@ def account(outcome: Outcome) -> list[str]:
         f"{outcome.accepted:,} accepted + {outcome.rejected:,} rejected + "
         f"{counted(outcome.duplicate, 'duplicate')}; {images}{outcome.seconds:.2f} s"
     ]
-    by_count = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
-    return lines + [f"  rejected: {count:,} by {rule}" for rule, count in by_count]
+    lines += [
+        f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
+    ]
+    return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+
+
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return what was counted, the most first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def trouble(reports: Sequence[RunReport], elsewhere: Sequence[UploadStatus]) -> LakeError | None:

@@ -173,7 +173,7 @@ PARTITIONS = TableSpec(
             _column("table_bytes", pa.int64(), "Size of its table's files."),
             _column("images", pa.int64(), "Distinct images."),
             _column("image_bytes", pa.int64(), "Size of the stored images."),
-            _column("quarantined", pa.int64(), "Rows in the quarantine."),
+            _column("quarantined", pa.int64(), "Rows in the quarantine that were not replayed."),
             _column("uploads", pa.int64(), "Finished uploads."),
             _column("columns", pa.list_(pa.string()), "Columns, as name: type."),
             _column("last_upload_id", pa.string(), "Latest finished upload."),

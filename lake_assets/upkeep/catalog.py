@@ -37,7 +37,7 @@ def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     ask = _Ask(stores, names)
     images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", DATASET_KEY)
     images |= ask.annotated()
-    quarantined = ask(QUARANTINE.name, "count(*)", DESTINATION_KEY)
+    quarantined = ask(QUARANTINE.name, "count_if(state = 'open')", DESTINATION_KEY)
     uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", DESTINATION_KEY)
     rows = []
     for name in names:

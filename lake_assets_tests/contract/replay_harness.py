@@ -14,7 +14,8 @@ from lake_assets.contracts.registry import DatasetContract, update_registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import Outcome
 from lake_assets.lake import Lake
-from lake_assets.upkeep.quarantine import Trial, Wanted, rows_of, stage_replays, try_replays
+from lake_assets.replays import Trial, stage_replays, try_replays
+from lake_assets.upkeep.quarantine import Wanted, rows_of
 from lake_assets.upkeep.verify import Choice, Request, verify
 
 DATA = DatasetName("acme", "data")
