@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import (
     commits,
+    contracts,
     growth,
     images,
     memory,
@@ -33,6 +34,7 @@ MEASURES: Mapping[str, Callable[[Scale, Path], list[Line]]] = {
     "memory": memory.measure,
     "growth": growth.measure,
     "partitions": partitions.measure,
+    "contracts": contracts.measure,
     "queries": queries.measure,
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.lakes import DATASET, PROVIDER, ingest_file
 from benchmarks.model import Goal, Line, Scale
 from benchmarks.probe import lake_command, probe, run, seconds_of
-from benchmarks.samples import write_table
+from benchmarks.samples import write_drifting, write_table
 
 _FEW_ROWS = 10
 _ROUNDS = 2
@@ -29,7 +29,8 @@ def measure(scale: Scale, folder: Path) -> list[Line]:
     for suffix in _READERS:
         rows = scale.parquet_rows if suffix == "parquet" else scale.text_rows
         lines += _of_format(folder, suffix, rows, min(scale.rounds, _ROUNDS))
-    return [*lines, *_through_commands(scale, folder)]
+    drifting = _drifting(folder, scale.text_rows, min(scale.rounds, _ROUNDS))
+    return [*lines, drifting, *_through_commands(scale, folder)]
 
 
 def _of_format(folder: Path, suffix: str, rows: int, rounds: int) -> list[Line]:
@@ -62,6 +63,53 @@ def _of_format(folder: Path, suffix: str, rows: int, rounds: int) -> list[Line]:
 def ingest_file_in(home: str, source: Path, *, rows: int) -> dict[str, Any]:
     """Return the times of ingesting ``source`` into a new lake, in a process of its own."""
     return probe(ingest_file, home=home, source=str(source), rows=rows).result
+
+
+def _drifting(folder: Path, rows: int, rounds: int) -> Line:
+    source = folder / "drifting.jsonl"
+    probe(write_drifting, path=str(source), rows=rows)
+    copied, written = [], []
+    for _ in range(rounds):
+        copied.append(probe(copy_by_duckdb, source=str(source)).result["copy_s"])
+        target = folder / "written" / "data"
+        written.append(probe(write_parts, source=str(source), target=str(target), rows=rows).result)
+        shutil.rmtree(target.parent)
+    source.unlink()
+    return Line(
+        measure=f"{rows:,} rows jsonl, 5 % drifting: schema merged, and written",
+        value=rows / min(taken["write_s"] for taken in written),
+        unit="rows/s",
+        peer=_PEERS["jsonl"],
+        peer_value=rows / min(copied),
+        goal=Goal(of="ratio", least=_LEAST["jsonl"]),
+    )
+
+
+def write_parts(source: str, target: str, rows: int) -> dict[str, Any]:
+    """Return the seconds from a JSON Lines file to the finished Parquet parts of a new table."""
+    import pyarrow as pa
+
+    from lake_assets.contracts.drift import fit_rows
+    from lake_assets.ingest.memory import reused_memory
+    from lake_assets.intake.model import ReadOptions, StagedFile
+    from lake_assets.intake.readers import read_upload
+    from lake_assets.storage.tables.parts import PartWriter
+
+    file = Path(source)
+    size = file.stat().st_size
+    staged = StagedFile(name=file.name, byte_count=size, sha256="0" * 64, role="data")
+    schema = pa.schema([])
+    started = time.perf_counter()
+    with reused_memory(size), PartWriter(Path(target), stem="rows") as writer:
+        for batch in read_upload(file.parent, [staged], ReadOptions()):
+            fitted = fit_rows(batch.rows, schema)
+            schema = fitted.schema
+            writer.write(fitted.rows)
+        found = sum(part.rows for part in writer.close())
+    taken = time.perf_counter() - started
+    if found != rows:
+        raise RuntimeError(f"{found:,} rows were written, not {rows:,}")
+    return {"write_s": taken}
 
 
 def copy_by_duckdb(source: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Runs in processes of its own, so that what making the data takes is in no figure
 from __future__ import annotations
 
 import itertools
+import json
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from benchmarks.probe import REPOSITORY
 RECEIPTS = REPOSITORY.parent / "shared" / "data" / "receipts" / "images"
 """Scanned receipts, used where they lie beside the checkout."""
 _SEED = 7
+_DRIFTING = 0.05
 _CHUNK_ROWS = 100_000
 _DRAWN_RECEIPTS = 40
 _SMALL_RECEIPTS = 100
@@ -52,6 +55,38 @@ def write_jsonl(path: str, byte_count: int) -> dict[str, Any]:
     sample.unlink()
     _write_text(Path(path), rows, 0)
     return {"rows": rows, "byte_count": Path(path).stat().st_size}
+
+
+def write_drifting(path: str, rows: int) -> dict[str, Any]:
+    """Write ``rows`` records of 30 fields as JSON Lines, one in twenty of another shape.
+
+    Of those a quarter each has text for a number, a number for text, a list for a number, or one of
+    ten fields that the others have not.
+    """
+    pick = random.Random(_SEED)
+    with Path(path).open("w") as file:
+        for number in range(rows):
+            record = _plain_record(pick, number)
+            if pick.random() < _DRIFTING:
+                record |= pick.choice(
+                    ({"i0": "n/a"}, {"s0": 5}, {"f0": [1, 2]}, {f"new{pick.randrange(10)}": 1})
+                )
+            file.write(f"{json.dumps(record, separators=(',', ':'))}\n")
+    return {"byte_count": Path(path).stat().st_size}
+
+
+def _plain_record(pick: random.Random, number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        **{f"i{k}": pick.randrange(100) for k in range(9)},
+        **{f"f{k}": round(pick.random() * 10, 1) for k in range(6)},
+        **{f"s{k}": f"v{pick.randrange(10)}" for k in range(9)},
+        "b0": pick.random() < 0.5,
+        "b1": pick.random() < 0.5,
+        "u": {"x": pick.randrange(9), "y": "z"},
+        "l": [1, 2],
+        "t": "",
+    }
 
 
 def write_images(

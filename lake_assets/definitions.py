@@ -11,6 +11,7 @@ from lake_assets.defs.ingestion.checks import dataset_checks
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.ingestion.sensors import staged_upload_sensor
 from lake_assets.defs.io_managers import IcebergIOManager, ParquetIOManager
+from lake_assets.defs.quarantine.jobs import replay_quarantine
 from lake_assets.defs.resources import LakeResource
 from lake_assets.defs.tasks.assets import task_asset, task_job
 from lake_assets.defs.tasks.checks import task_checks
@@ -33,7 +34,7 @@ def build_definitions(home: str | None = None) -> dg.Definitions:
             *(task_asset(task, contract) for task, contract in tasks.items()),
         ],
         asset_checks=[*dataset_checks, *(check for task in tasks for check in task_checks(task))],
-        jobs=[ingest_uploads, verify_lake, *map(task_job, tasks)],
+        jobs=[ingest_uploads, replay_quarantine, verify_lake, *map(task_job, tasks)],
         schedules=[weekly_verification],
         sensors=[
             staged_upload_sensor(tasks),

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
+    from lake_assets.replays import Trial
     from lake_assets.upkeep.checks import Check, CheckResult
+    from lake_assets.upkeep.quarantine import Wanted
     from lake_assets.upkeep.tasks import TaskRemains
 
 
@@ -300,6 +302,29 @@ class Lake:
 
         return rebuild(self.stores, name)
 
+    # -- the quarantine
+
+    def quarantine(self, wanted: Wanted | None = None, *, limit: int | None = None) -> list[Any]:
+        """Return rows of the quarantine (default: all open ones) as dicts, the newest first."""
+        from lake_assets.upkeep.quarantine import rows_of
+
+        return rows_of(self.stores, wanted, limit=limit)
+
+    def replay_quarantine(self, wanted: Wanted | None = None) -> tuple[Upload, ...]:
+        """Stage a replay of open rows (default: all) for each dataset and variant that has some.
+
+        With the next ingestion those that pass by now go into their tables.
+        """
+        from lake_assets.replays import stage_replays
+
+        return stage_replays(self.stores, wanted)
+
+    def try_replay(self, wanted: Wanted | None = None) -> tuple[Trial, ...]:
+        """Return what such replays would do. Nothing is changed."""
+        from lake_assets.replays import try_replays
+
+        return try_replays(self.stores, wanted)
+
     def datasets_with_work(self) -> tuple[Destination, ...]:
         """Return what has pending or abandoned work: datasets, then variants of tasks."""
         return self.stores.with_work()
@@ -349,7 +374,7 @@ class Lake:
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset and variant that exists, sorted by name."""
-        from lake_assets.upkeep.catalog import catalog_entries
+        from lake_assets.upkeep.catalog_entries import catalog_entries
 
         return catalog_entries(self.stores)
 

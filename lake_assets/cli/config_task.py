@@ -38,61 +38,74 @@ class ImageBy(StrEnum):
     RECORD_ID = "record_id"
 
 
+_RecordType = Annotated[
+    TypeName | None,
+    typer.Option(
+        metavar="TYPE",
+        help=f"Built-in columns, rules and formats: {', '.join(TypeName)}. Default: none.",
+    ),
+]
+_Required = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="To be said of each upload; may be given again."),
+]
+_Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=A,B", help="Values that NAME may have; may be given again for another."
+    ),
+]
+_Field = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="NAME=TYPE",
+        help="Field of the records besides those of the record type; may be given again.",
+    ),
+]
+_RequiredField = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--required-field",
+        metavar="NAME=TYPE",
+        help="The same, of which each record has a value; may be given again.",
+    ),
+]
+_ImageField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Field that refers to the image; default: image, if there is a record type.",
+    ),
+]
+_ImageBy = Annotated[
+    ImageBy | None,
+    typer.Option(metavar="WHAT", help=f"What it holds: {', '.join(ImageBy)}. Default: name."),
+]
+_UniqueBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Field that makes a record unique, with those that are given again."
+    ),
+]
+
+
 @app.command("create")
 def create_task(
     ctx: typer.Context,
     name: TaskArgument = None,
-    record_type: Annotated[
-        TypeName | None,
-        typer.Option(
-            metavar="TYPE",
-            help=f"Built-in columns, rules and formats: {', '.join(TypeName)}. Default: none.",
-        ),
-    ] = None,
-    required: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="To be said of each upload; may be given again."),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=A,B", help="Values that NAME may have; may be given again for another."
-        ),
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--field",
-            metavar="NAME=TYPE",
-            help="Field of the records besides those of the record type; may be given again.",
-        ),
-    ] = None,
-    required_fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--required-field",
-            metavar="NAME=TYPE",
-            help="The same, of which each record has a value; may be given again.",
-        ),
-    ] = None,
-    image_field: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Field that refers to the image; default: image, if "
-                     "there is a record type."),
-    ] = None,
-    image_by: Annotated[
-        ImageBy | None,
-        typer.Option(metavar="WHAT", help=f"What it holds: {', '.join(ImageBy)}. Default: name."),
-    ] = None,
-    unique_by: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Field that makes a record unique, with those that are "
-                     "given again."),
-    ] = None,
+    record_type: _RecordType = None,
+    required: _Required = None,
+    allow: _Allow = None,
+    fields: _Field = None,
+    required_fields: _RequiredField = None,
+    image_field: _ImageField = None,
+    image_by: _ImageBy = None,
+    unique_by: _UniqueBy = None,
     description: Annotated[str, typer.Option(help="What it is, in a sentence.")] = "",
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Add a task to the registry, config/schema.yaml.
 
     On a terminal, lake asks for the contract if no option says anything of it.

@@ -43,6 +43,7 @@ def upload_document(upload: Upload) -> dict[str, Any]:
     return {
         "upload_id": upload.id,
         **name_document(upload.name),
+        "kind": "replay" if manifest.replays else "delivery",
         "state": str(upload.state),
         "created_at": manifest.created_at,
         "created_by": manifest.created_by,
@@ -73,7 +74,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """Return the counts of an upload."""
     names = ("upload_id", "run_id", "rows_in", "accepted", "rejected", "duplicate", "images_in",
              "images_stored", "bytes_in", "image_bytes_in", "image_bytes_stored", "bytes_saved",
-             "seconds", "rejected_by_rule")  # fmt: skip
+             "seconds", "rejected_by_rule", "stayed")  # fmt: skip
     return {name: getattr(outcome, name) for name in names}
 
 

@@ -14,6 +14,7 @@ from lake_assets.cli import (
     init,
     process,
     process_start,
+    quarantine,
     repair,
     schema,
     sql,
@@ -51,6 +52,7 @@ app.add_typer(upload.app, name="upload")
 app.add_typer(process.app, name="process")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(schema.app, name="schema")
+app.add_typer(quarantine.app, name="quarantine")
 app.command("sql")(sql.sql)
 app.command("check")(check.check)
 app.command("verify")(verify.verify)

@@ -52,9 +52,9 @@ def start(
         if not plan.names:
             _print_nothing_to_do(plan, as_json)
         elif wait:
-            _run_here(opened, plan, as_json)
+            run_here(opened, plan, as_json)
         else:
-            _run_in_background(opened, plan, as_json)
+            run_in_background(opened, plan, as_json)
 
 
 def _plan(
@@ -80,7 +80,8 @@ def _print_nothing_to_do(plan: Plan, as_json: bool) -> None:
         print_lines("Nothing is pending")
 
 
-def _run_in_background(opened: Session, plan: Plan, as_json: bool) -> None:
+def run_in_background(opened: Session, plan: Plan, as_json: bool) -> None:
+    """Have a process of its own carry out a plan, and print how to follow it."""
     from lake_assets.cli.output import print_json, print_lines
     from lake_assets.defs.launch import start_in_background
 
@@ -109,7 +110,12 @@ def _same_again(plan: Plan) -> tuple[str, ...]:
     return ("process", "start", "--wait", *chosen, *rebuild)
 
 
-def _run_here(opened: Session, plan: Plan, as_json: bool) -> None:
+def run_here(opened: Session, plan: Plan, as_json: bool) -> None:
+    """Carry out a plan in this process, and print what became of it.
+
+    Raises:
+        LakeError: what stands for all that went wrong.
+    """
     from lake_assets.cli.documents import status_document
     from lake_assets.cli.output import print_json
     from lake_assets.cli.run_report import print_elsewhere, report_document, trouble

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lake_assets.cli.documents import failure_document, name_document, outcome_document
@@ -42,7 +42,8 @@ def report_document(report: RunReport) -> dict[str, Any]:
 
 def print_report(report: RunReport) -> None:
     """Print what a run did for its dataset; why it failed is for ``trouble`` to tell."""
-    print_lines(f"{report.name}: {_verdict(report)} (run {report.run_id})")
+    run = f" (run {report.run_id})" if report.run_id else ""
+    print_lines(f"{report.name}: {_verdict(report)}{run}")
     if report.outcomes:
         print_table(_COLUMNS, [_row(outcome) for outcome in report.outcomes])
     for outcome in report.outcomes:
@@ -69,8 +70,15 @@ def account(outcome: Outcome) -> list[str]:
         f"{outcome.accepted:,} accepted + {outcome.rejected:,} rejected + "
         f"{counted(outcome.duplicate, 'duplicate')}; {images}{outcome.seconds:.2f} s"
     ]
-    by_count = sorted(outcome.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
-    return lines + [f"  rejected: {count:,} by {rule}" for rule, count in by_count]
+    lines += [
+        f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
+    ]
+    return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+
+
+def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return what was counted, the most first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def trouble(reports: Sequence[RunReport], elsewhere: Sequence[UploadStatus]) -> LakeError | None:
@@ -109,6 +117,8 @@ def _is_broken(report: RunReport) -> bool:
 def _why_broken(report: RunReport) -> str:
     if report.failed_checks:
         return f"checks of {report.name} failed: {', '.join(report.failed_checks)}"
+    if not report.run_id:
+        return f"{report.name}: {report.error}"
     return f"run {report.run_id} of {report.name} failed: {report.error or 'see the Dagster UI'}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 from lake_assets.cli.context import session
 from lake_assets.cli.datasets import AsJson, DatasetArgument
 from lake_assets.cli.questions import answer, known_dataset
+from lake_assets.cli.words import instant_of
 
 if TYPE_CHECKING:
     from lake_assets.contracts.names import Destination
@@ -57,7 +57,7 @@ def log(
     from lake_assets.contracts.names import parse_destination
     from lake_assets.upkeep.schemas import schema_log
 
-    after = None if since is None else _instant(ctx, since)
+    after = None if since is None else instant_of(ctx, since)
     with session(ctx) as opened:
         meant = None if name is None else parse_destination(name)
         rows = schema_log(opened.lake.stores, meant, since=after)
@@ -102,19 +102,6 @@ def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> Destination:
 def _source(lake: Lake, text: str) -> Path | Upload:
     path = Path(text)
     return path if path.is_file() else lake.stores.staging.find(text)
-
-
-def _instant(ctx: typer.Context, text: str) -> datetime:
-    from lake_assets.cli.repair import age_s
-
-    seconds = age_s(text)
-    if seconds is not None:
-        return datetime.now(tz=UTC) - timedelta(seconds=seconds)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        ctx.fail(f"--since {text!r} is no time, as 2026-01-31, and no age, as 12h or 7d.")
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _print_columns(columns: Sequence[ColumnFacts]) -> None:

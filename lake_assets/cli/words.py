@@ -1,9 +1,10 @@
-"""Words of a command line that have parts: ``lang=ko``, ``a,b,c``."""
+"""Words of a command line that have parts: ``lang=ko``, ``a,b,c``; and times."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -31,3 +32,21 @@ def pairs(ctx: typer.Context, option: str, words: Sequence[str]) -> dict[str, st
             ctx.fail(f"{option} says two things of {name}: {said[name]!r} and {value!r}.")
         said[name] = value
     return said
+
+
+def instant_of(ctx: typer.Context, text: str) -> datetime:
+    """Return the instant that ``--since`` names: a day or time (UTC if it says no zone), or an age.
+
+    Raises:
+        A usage error (exit 2): it is neither.
+    """
+    from lake_assets.cli.repair import age_s
+
+    seconds = age_s(text)
+    if seconds is not None:
+        return datetime.now(tz=UTC) - timedelta(seconds=seconds)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        ctx.fail(f"--since {text!r} is no time, as 2026-01-31, and no age, as 12h or 7d.")
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

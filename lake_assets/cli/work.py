@@ -99,6 +99,8 @@ def _rows_in(upload: Upload) -> int | None:
     outcome = read_outcome(upload)
     if outcome:
         return outcome.rows_in
+    if upload.manifest.replays:
+        return None
     try:
         files = upload.files()
     except StorageUnavailable:  # another run has just taken it: it will be reported as theirs

@@ -193,6 +193,8 @@ class TaskContract(ContractModel):
         own = [(name, field_type(rule.type)) for name, rule in self.fields.items()]
         built_in = list(self.built_in.schema()) if self.built_in else []
         known = {field.name for field in built_in} | {name for name, _ in own}
+        if self.image_field:  # text, whatever the first upload calls its images by
+            said.append((self.image_field, pa.string()))
         return pa.schema([*[pair for pair in said if pair[0] not in known], *built_in, *own])
 
     def metadata_fields(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets, variant_key, variants_of
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.defs.tasks.assets import job_name, task_key
-from lake_assets.errors import LakeError, RetryableError
+from lake_assets.errors import LakeError, RetryableError, UnknownTask
 from lake_assets.ingest import FailedUpload, Outcome
 from lake_assets.ingest.model import outcome_from_plain
 from lake_assets.lake import Lake
@@ -48,6 +48,7 @@ class RunReport:
 
     name: Destination
     run_id: str
+    """Empty: there could be none."""
     success: bool
     outcomes: tuple[Outcome, ...]
     """Uploads that this run ingested."""
@@ -107,10 +108,24 @@ def run_now(
         for name in names:
             errors: list[LakeError] = []
             with _reporting(on_rows, on_wait, errors.append):
-                job = definitions.resolve_job_def(_job_name(name))
-                reports.append(_run(lake, instance, job, name, config, errors))
-            on_report(reports[-1])
+                refused = _refused(lake, name)
+                job = None if refused else definitions.resolve_job_def(_job_name(name))
+                report = refused or _run(lake, instance, job, name, config, errors)
+            reports.append(report)
+            on_report(report)
         return tuple(reports)
+
+
+def _refused(lake: Lake, name: Destination) -> RunReport | None:
+    """Return why there can be no run for ``name``: its task is gone; None: there can be one."""
+    if not isinstance(name, VariantName):
+        return None
+    try:
+        lake.registry.task(name.task)
+    except UnknownTask as error:
+        return RunReport(name=name, run_id="", success=False, outcomes=(), failures=(),
+                         failed_checks=(), error=error.message, retryable=False)  # fmt: skip
+    return None
 
 
 def _job_name(name: Destination) -> str:

@@ -39,14 +39,18 @@ def counts_metadata(prepared: Prepared) -> dict[str, Any]:
     """Return the numbers of what was ingested."""
     total = prepared.total()
     seconds = total["seconds"]
+    has_images = isinstance(prepared.name, DatasetName)  # annotations bring none
+    images = {
+        "images stored": int(total["images_stored"]),
+        "image bytes saved": int(total["image_bytes_in"] - total["image_bytes_stored"]),
+    }
     numbers: dict[str, Any] = {
         "rows in": int(total["rows_in"]),
         "rows accepted": int(total["accepted"]),
         "rows rejected": int(total["rejected"]),
         "rows duplicate": int(total["duplicate"]),
-        "images stored": int(total["images_stored"]),
         "bytes in": int(total["bytes_in"]),
-        "image bytes saved": int(total["image_bytes_in"] - total["image_bytes_stored"]),
+        **(images if has_images else {}),
         "seconds": round(seconds, 3),
         "rows per second": round(total["rows_in"] / seconds, 1) if seconds else 0.0,
     }

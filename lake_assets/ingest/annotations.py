@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_assets.contracts.drift import fit_rows
+from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.names import VariantName
 from lake_assets.contracts.shape_columns import outside_image
 from lake_assets.contracts.tasks import TaskContract, require_metadata
@@ -61,8 +63,9 @@ class AnnotationPlan:
         record_type = self.contract.record_type
         if record_type is not None:
             return annotation_batches(
-                self.root, files, record_type, batch_rows=self.batch_rows, unreadable=unreadable
-            )
+                self.root, files, record_type, expected=self.expected,
+                batch_rows=self.batch_rows, unreadable=unreadable,
+            )  # fmt: skip
         return read_upload(
             self.root, files, self.options, expected=self.expected, with_images=False,
             batch_rows=self.batch_rows, batch_bytes=self.batch_bytes, unreadable=unreadable,
@@ -150,11 +153,15 @@ def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         yield group
 
 
-def _references(batch: Batch, plan: AnnotationPlan) -> Sequence[str | None]:
+def _references(batch: Batch, plan: AnnotationPlan) -> list[str | None]:
     name = plan.contract.refers_by
-    if name is None or name not in batch.rows.column_names:
-        return ()
-    texts: list[str | None] = batch.rows[name].cast(pa.string()).to_pylist()
+    if name is None:
+        return []
+    table, other = batch.rows, variant_name(name)
+    texts = _texts(table[name]).to_pylist() if name in table.column_names else []
+    if other in table.column_names:  # a name that is no text has no image, and is told as it is
+        values = table[other].to_pylist()
+        texts = [a if b is None else b for a, b in zip(texts or values, values, strict=True)]
     return texts
 
 
@@ -239,19 +246,25 @@ class _Checker:
 
     def _check_required(self) -> None:
         for name in self._contract.required_in_records():
-            if name not in self.table.column_names:
-                empty: Iterable[int] = range(self.table.num_rows)
-            else:
-                empty = pc.indices_nonzero(_is_empty(self.table[name])).to_pylist()
-            for position in empty:
+            for position in self._empty(name):
                 self._reject(position, "required_fields_are_present", path=name,
                              expected="a value", actual="none")  # fmt: skip
 
+    def _empty(self, name: str) -> Iterable[int]:
+        """Return the positions of records that have nothing in a field."""
+        columns = [c for c in (name, variant_name(name)) if c in self.table.column_names]
+        if not columns:
+            return range(self.table.num_rows)
+        empty = [_is_empty(self.table[column]) for column in columns]
+        positions: list[int] = pc.indices_nonzero(reduce(pc.and_, empty)).to_pylist()
+        return positions
+
     def _check_images(self) -> None:
         refers_by = self._contract.refers_by
-        if refers_by is None or refers_by not in self._batch.rows.column_names:
+        references = _references(self._batch, self._plan)
+        if refers_by is None or not references:
             return
-        meant = [self._images.get(text or "") for text in _references(self._batch, self._plan)]
+        meant = [self._images.get(text or "") for text in references]
         for position, image in enumerate(meant):
             if isinstance(image, ImageRow):
                 self.shas[position] = image.sha256
@@ -309,5 +322,14 @@ def _is_empty(column: Any) -> Any:
 
 def _breaks(column: Any, allowed: Sequence[str]) -> Any:
     """Return which values are not allowed; null is no value."""
-    texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+    texts = _texts(column)
     return pc.and_(texts.is_valid(), pc.invert(pc.is_in(texts, pa.array(allowed, pa.string()))))
+
+
+def _texts(column: Any) -> Any:
+    """Return values as text, nested ones as JSON."""
+    if pa.types.is_string(column.type):
+        return column
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        return json_texts(column.combine_chunks())
+    return column.cast(pa.string())

@@ -146,14 +146,18 @@ class ImageNames:
 
 _NAMES = r"""
 INSERT INTO known
-SELECT DISTINCT unnest([
-    {{key: {name}, place: 0::TINYINT, sha256: sha256}},
-    {{key: parse_filename({name}, false, 'both_slash'), place: 1::TINYINT, sha256: sha256}},
-    {{key: regexp_replace(parse_filename({name}, false, 'both_slash'), '(.)\.[^.]*$', '\1'),
-      place: 2::TINYINT, sha256: sha256}}
-], recursive := true)
-FROM found WHERE {name} IS NOT NULL
+SELECT DISTINCT key, place, sha256 FROM (
+    SELECT unnest([
+        {{key: {name}, place: 0::TINYINT, sha256: sha256}},
+        {{key: parse_filename({name}, false, 'both_slash'), place: 1::TINYINT, sha256: sha256}},
+        {{key: regexp_replace(parse_filename({name}, false, 'both_slash'), '(.)\.[^.]*$', '\1'),
+          place: 2::TINYINT, sha256: sha256}}
+    ], recursive := true)
+    FROM found WHERE {name} IS NOT NULL
+)
 """
+"""Distinct in a query around it: DuckDB 1.5 takes DISTINCT beside an unnested struct for distinct
+by its first field alone, and would lose the second image of a name."""
 _RESOLVE = """
 WITH met AS (
     SELECT asked, form, place, known.sha256 FROM asked JOIN known USING (key)

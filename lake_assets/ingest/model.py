@@ -69,6 +69,9 @@ class Outcome:
     data_files: tuple[DataFile, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
     """What it changed in the schema of its table; to make the table is no change."""
+    stayed: Mapping[str, int] = field(default_factory=dict)
+    """Of a replay: the rows that it left in the quarantine, by the rule that they break now, or by
+    why they could not be tried."""
 
     @property
     def bytes_saved(self) -> int:

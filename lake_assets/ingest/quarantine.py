@@ -11,11 +11,15 @@ from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.uploads import Upload
 
 
-def quarantine_row(row: RejectedRow, upload: Upload, now: datetime) -> dict[str, Any]:
+def quarantine_row(
+    row: RejectedRow, upload: Upload, now: datetime, *, by: Upload
+) -> dict[str, Any]:
     """Return the row of ``lake.quarantine`` for a rejected row of ``upload``.
 
     Args:
         now: Aware UTC.
+        by: The upload that counts it among its rejected rows; a replay, where that was the first
+            to read the row's file.
     """
     key = f"{upload.id}\0{row.file}\0{row.row}\0{row.rule}\0{row.path}"
     return {
@@ -36,6 +40,7 @@ def quarantine_row(row: RejectedRow, upload: Upload, now: datetime) -> dict[str,
         "rejected_at": now,
         "replayed_by": None,
         "replayed_at": None,
+        "rejected_by": by.id,
     }
 
 

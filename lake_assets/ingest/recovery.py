@@ -52,14 +52,18 @@ def recover(stores: Stores, name: Destination, lease: Lease) -> tuple[PreparedUp
     The dataset's lease is ours, so whoever claimed these uploads is gone, or cannot commit.
     """
     left = list(stores.staging.uploads(State.PROCESSING, name=name))
-    if not left and lease.left_token is None:
+    if not left and not lease.left_tokens:
         return ()
-    tokens = {upload.token for upload in left} | {lease.left_token}
-    # Now, while the tokens are known: should this process die too, nobody finds them again.
-    _remove_unused_parts(
-        stores, name, [token for token in tokens if token is not None],
-        has_journal=any(map(has_journal, left)),
-    )  # fmt: skip
+    finished = _recover(stores, name, lease, left)
+    lease.has_recovered = True  # until here, whoever comes next learns of the same tokens
+    return finished
+
+
+def _recover(
+    stores: Stores, name: Destination, lease: Lease, left: Sequence[Upload]
+) -> tuple[PreparedUpload, ...]:
+    tokens = {upload.token for upload in left if upload.token is not None} | {*lease.left_tokens}
+    _remove_unused_parts(stores, name, tokens, has_journal=any(map(has_journal, left)))
     # Under a new name, so that nothing that the other process may still write gets here.
     taken = [stores.staging.claim(upload, token=lease.token) for upload in left]
     claimed = [upload for upload in taken if upload]
@@ -72,6 +76,8 @@ def recover(stores: Stores, name: Destination, lease: Lease) -> tuple[PreparedUp
     for item in group.uploads if group else ():
         others.pop(item.upload.id, None)
     _finish_or_release(stores, list(others.values()))
+    if group:  # now that its parts are in the tables, those of others can be told from them
+        _remove_unused_parts(stores, name, tokens, has_journal=False)
     return finished
 
 

@@ -257,7 +257,8 @@ class Preparation:
         by_rule = self.counts.rejected_by_rule
         for row in rejected:
             by_rule[row.rule] = by_rule.get(row.rule, 0) + 1
-        rows = [quarantine_row(row, self._upload, self._job.now) for row in rejected]
+        upload, now = self._upload, self._job.now
+        rows = [quarantine_row(row, upload, now, by=self._by) for row in rejected]
         self._rows.write("quarantine", pa.Table.from_pylist(rows, schema=QUARANTINE.schema))
 
     def _write_images(self, batch: SortedBatch) -> None:

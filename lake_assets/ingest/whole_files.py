@@ -46,6 +46,11 @@ class WholeFiles:
 
     _numbers: dict[str, int] = field(init=False)
 
+    @property
+    def name_images(self) -> bool:
+        """Whether images lie next to files of rows: what these say depends on the images too."""
+        return self.identity is by_content and any(file.role == "image" for file in self.files)
+
     def number(self, name: str) -> int:
         """Return which of the files of rows this is, by name, from 0; others are after them."""
         return self._numbers.get(name, len(self._numbers))
@@ -59,7 +64,7 @@ class WholeFiles:
         Args:
             delivered: Returns the rows of each file of rows that came before, by identity.
         """
-        if any(file.role == "image" for file in self.files) and self.identity is by_content:
+        if self.name_images:
             return self.files, 0
         fresh, known, duplicate = [], delivered(), 0
         firsts: dict[str, str] = {}

@@ -71,6 +71,8 @@ class Manifest:
             "task": self.name.task,
         }
         del plain["name"]
+        if self.replays and self.replays.since:
+            plain["replays"]["since"] = self.replays.since.isoformat()
         return sealed_json({"version": VERSION, **plain})
 
 
@@ -131,7 +133,15 @@ def _from_plain(plain: dict[str, Any]) -> Manifest:
 
 
 def _replay(plain: dict[str, Any] | None) -> Replay | None:
-    return None if plain is None else Replay(rule=plain["rule"], ids=tuple(plain["ids"]))
+    if plain is None:
+        return None
+    since = plain["since"]
+    return Replay(
+        rule=plain["rule"],
+        upload_id=plain["upload_id"],
+        since=None if since is None else datetime.fromisoformat(since),
+        ids=tuple(plain["ids"]),
+    )
 
 
 def _destination(plain: dict[str, Any]) -> Destination:

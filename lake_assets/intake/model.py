@@ -7,6 +7,7 @@ Invariant: every row that a delivery holds comes out of reading exactly once, ei
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,10 @@ class Replay:
 
     rule: str | None = None
     """Only those that broke this rule; None: any."""
+    upload_id: str | None = None
+    """Only those that this upload brought; None: any."""
+    since: datetime | None = None
+    """Only those rejected then or later, aware; None: whenever."""
     ids: tuple[str, ...] = ()
     """Only these, by ``quarantine_id``; empty: all."""
 

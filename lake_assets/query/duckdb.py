@@ -18,6 +18,7 @@ import duckdb
 
 from lake_assets.errors import QueryFailed, StorageUnavailable
 from lake_assets.query.guard import require_outside
+from lake_assets.storage.system_tables import with_new_columns
 from lake_assets.storage.tables.trouble import damaged_table, missing_file
 
 if TYPE_CHECKING:
@@ -202,18 +203,19 @@ class LakeSql:
     def _register(self, connection: Any, names: Iterable[str], prune: Mapping[str, str]) -> None:
         names = tuple(names)
         for name in names:
-            schema, _, table = name.partition(".")
-            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            space, _, table = name.partition(".")
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{space}"')
             plan = self._tables.plan(name)
             if plan is None:
                 rows = self._tables.read(name)
-                connection.register(f"_scan_{schema}_{table}", rows)
-                source = f'"_scan_{schema}_{table}"'
+                connection.register(f"_scan_{space}_{table}", rows)
+                source = f'"_scan_{space}_{table}"'
                 columns = "*"
             else:
                 where = prune if {*plan.schema.names}.issuperset(prune) else {}
-                source, columns = files_as_sql(connection, plan.paths(where), plan.schema)
-            view = f'"{schema}"."{table}"'
+                schema = with_new_columns(name, plan.schema)
+                source, columns = files_as_sql(connection, plan.paths(where), schema)
+            view = f'"{space}"."{table}"'
             connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {source}")
         # SHOW TABLES names what lies in the search path only.
         schemas = sorted({name.partition(".")[0] for name in names})

@@ -10,20 +10,21 @@ import shutil
 from pathlib import Path
 
 from lake_assets.errors import InvalidRequest
-from lake_assets.samples.deliveries import write_monday, write_tuesday
-from lake_assets.samples.facts import DeliveryFacts, SampleFacts, TickFacts, Twin
+from lake_assets.samples.deliveries import write_keys, write_monday, write_tuesday
+from lake_assets.samples.facts import DeliveryFacts, KeyFacts, SampleFacts, TickFacts, Twin
 from lake_assets.samples.ticks import write_ticks
 
-__all__ = ["DeliveryFacts", "SampleFacts", "TickFacts", "Twin", "write_samples"]
+__all__ = ["DeliveryFacts", "KeyFacts", "SampleFacts", "TickFacts", "Twin", "write_samples"]
 
 _FEWEST_RECEIPTS = 10
 """Below this, Tuesday would have nothing new to deliver."""
 
 
 def write_samples(folder: Path, *, seed: int = 7, receipts: int = 200) -> SampleFacts:
-    """Write ``receipts_monday/``, ``receipts_tuesday/`` and ``ticks.csv`` into ``folder``.
+    """Write two folders of receipts, keys of the first, and ``ticks.csv`` into ``folder``.
 
-    Whatever stands there under these three names is replaced; nothing else is touched.
+    They are ``receipts_monday/``, ``receipts_tuesday/`` and ``receipts_monday_keys/``. Whatever
+    stands there under these four names is replaced; nothing else is touched.
 
     Args:
         folder: Made if it is missing.
@@ -36,15 +37,15 @@ def write_samples(folder: Path, *, seed: int = 7, receipts: int = 200) -> Sample
     """
     if receipts < _FEWEST_RECEIPTS:
         raise InvalidRequest(f"Ask for at least {_FEWEST_RECEIPTS} receipts.", receipts=receipts)
-    monday, tuesday, ticks = (
-        _vacant(folder / name) for name in ("receipts_monday", "receipts_tuesday", "ticks.csv")
-    )
+    names = ("receipts_monday", "receipts_tuesday", "ticks.csv", "receipts_monday_keys")
+    monday, tuesday, ticks, keys = (_vacant(folder / name) for name in names)
     folder.mkdir(parents=True, exist_ok=True)
     return SampleFacts(
         folder=folder,
         monday=write_monday(monday, seed=seed, receipts=receipts),
         tuesday=write_tuesday(tuesday, monday=monday, seed=seed, receipts=receipts),
         ticks=write_ticks(ticks, seed=seed),
+        keys=write_keys(keys, seed=seed, receipts=receipts),
     )
 
 

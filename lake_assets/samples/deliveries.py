@@ -6,6 +6,7 @@ Pictures are made, written and forgotten one by one, so memory does not grow wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -14,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from lake_assets.samples.facts import DeliveryFacts, Twin
+from lake_assets.samples.facts import DeliveryFacts, KeyFacts, Twin
 from lake_assets.samples.photo import photograph, shrink
 from lake_assets.samples.receipts import Receipt, make_receipt
 
@@ -54,6 +55,19 @@ def write_monday(folder: Path, *, seed: int, receipts: int) -> DeliveryFacts:
 def write_tuesday(folder: Path, *, monday: Path, seed: int, receipts: int) -> DeliveryFacts:
     """Write a second delivery: the last fifth of Monday's good receipts again, and a tenth new."""
     return _write(folder, _tuesday(monday, seed, receipts))
+
+
+def write_keys(folder: Path, *, seed: int, receipts: int) -> KeyFacts:
+    """Write what is printed on Monday's good receipts, a JSON file for each."""
+    folder.mkdir(parents=True)
+    fields = 0
+    for number in range(1, receipts + 1):
+        receipt = _earlier(number, seed)
+        text = json.dumps(receipt.keys, indent=2) + "\n"
+        path = folder / f"{receipt.receipt_id.lower()}.json"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        fields += len(receipt.keys)
+    return KeyFacts(folder=folder, files=receipts, fields=fields)
 
 
 def _monday(seed: int, receipts: int) -> Iterator[Scan]:

@@ -28,6 +28,11 @@ _QUERIES = (
         "on r._image = i.sha256 group by i.source_name having count(*) > 1 order by 1 limit 5",
     ),
     (
+        "Annotations, joined to the images that they are about",
+        "select k.field, k.value, i.source_name as image, i.width_px as width from tasks.kie k "
+        "join lake.images i on k._image = i.sha256 order by image, field limit 4",
+    ),
+    (
         "Why rows were rejected; nothing is lost",
         "select dataset, file, row, rule, actual from lake.quarantine order by all",
     ),
@@ -70,6 +75,13 @@ def _deliver(home: Path, samples: Path, facts: SampleFacts) -> None:
     _say("\n# A table without images")
     _run(home, "upload", "raw", str(samples / "ticks.csv"), "--provider", "shop",
          "--dataset", "ticks", "--description", "Prices of invented shares")  # fmt: skip
+    _say(f"\n# Annotations of Monday's images: {facts.keys.fields} keys of what is printed on them")
+    if not _has_task(home):
+        _run(home, "config", "task", "create", "kie", "--record-type", "kie",
+             "--required", "src", "--allow", "src=real,synthetic")  # fmt: skip
+    _run(home, "upload", "task", str(samples / "receipts_monday_keys"), "--provider", "shop",
+         "--dataset", "receipts", "--task", "kie", "--variant", "printed",
+         "--meta", "src=synthetic")  # fmt: skip
     _run(home, "process", "start", "--wait")
 
 
@@ -81,12 +93,21 @@ def _look(home: Path) -> None:
         _run(home, "sql", sql)
 
 
+def _has_task(home: Path) -> bool:
+    """Return whether an earlier demo has created its task in this lake."""
+    done = subprocess.run(_command(home, "config", "task", "show", "kie"), capture_output=True)
+    return done.returncode == 0
+
+
 def _run(home: Path, *arguments: str) -> None:
     shown = " ".join(f'"{word}"' if " " in word else word for word in arguments)
     _say(f"\n$ lake {shown}")
+    subprocess.run(_command(home, *arguments), check=True)
+
+
+def _command(home: Path, *arguments: str) -> list[str]:
     # The program of this very environment, wherever it is installed.
-    command = [sys.executable, "-m", "lake_assets.cli.main", "--home", str(home), *arguments]
-    subprocess.run(command, check=True)
+    return [sys.executable, "-m", "lake_assets.cli.main", "--home", str(home), *arguments]
 
 
 def _next_steps(home: Path) -> str:

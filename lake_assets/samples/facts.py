@@ -59,6 +59,16 @@ class TickFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """What a folder of keys holds: one JSON file for each good receipt of Monday, named like it."""
+
+    folder: Path
+    files: int
+    fields: int
+    """Keys in all files: records of the lake's record type ``kie``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFacts:
     """Everything that :func:`lake_assets.samples.write_samples` wrote."""
 
@@ -66,6 +76,7 @@ class SampleFacts:
     monday: DeliveryFacts
     tuesday: DeliveryFacts
     ticks: TickFacts
+    keys: KeyFacts
 
     @property
     def distinct_images(self) -> int:

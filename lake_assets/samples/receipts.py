@@ -43,6 +43,16 @@ class Receipt:
         """POSIX path of its picture inside a delivery."""
         return f"{self.shop.folder}/{self.receipt_id.lower()}.jpg"
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """What a reader is to find on it, in the form of SROIE's keys."""
+        return {
+            "company": self.shop.company,
+            "date": self.bought_at.strftime(self.shop.date_format),
+            "address": self.shop.address,
+            "total": f"{self.total_cents / 100:.2f}",
+        }
+
     def metadata_line(self, file_name: str) -> str:
         """One line of ``metadata.jsonl``, without the line break, that names this picture."""
         row = {

@@ -91,6 +91,7 @@ QUARANTINE = TableSpec(
             _column("rejected_at", INSTANT, "When it was rejected first."),
             _column("replayed_by", pa.string(), "Upload that took it out of here, or null."),
             _column("replayed_at", INSTANT, "When it was tried again last."),
+            _column("rejected_by", pa.string(), "Upload that counts it: its own, or a replay."),
         ]
     ),
 )
@@ -172,7 +173,7 @@ PARTITIONS = TableSpec(
             _column("table_bytes", pa.int64(), "Size of its table's files."),
             _column("images", pa.int64(), "Distinct images."),
             _column("image_bytes", pa.int64(), "Size of the stored images."),
-            _column("quarantined", pa.int64(), "Rows in the quarantine."),
+            _column("quarantined", pa.int64(), "Rows in the quarantine that were not replayed."),
             _column("uploads", pa.int64(), "Finished uploads."),
             _column("columns", pa.list_(pa.string()), "Columns, as name: type."),
             _column("last_upload_id", pa.string(), "Latest finished upload."),
@@ -180,6 +181,21 @@ PARTITIONS = TableSpec(
         ]
     ),
 )
+
+_OWN = {
+    spec.name: spec.schema for spec in (IMAGES, QUARANTINE, UPLOADS, SCHEMA_CHANGES, PARTITIONS)
+}
+
+
+def with_new_columns(table: str, schema: Any) -> Any:
+    """Return a table's ``pyarrow.Schema`` with those columns that it gets with its next commit.
+
+    An earlier version of this package may have made it, and queries name them now.
+    """
+    own = _OWN.get(table)
+    if own is None:
+        return schema
+    return pa.schema([*schema, *(field for field in own if field.name not in schema.names)])
 
 
 TASK_COLUMNS = pa.schema(

@@ -5,7 +5,7 @@ A row is made from the tables themselves, so it can always be made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
-from lake_assets.contracts.names import RAW, TASKS, DatasetName, Destination, VariantName
+from lake_assets.contracts.names import TASKS, DatasetName, Destination, VariantName
 from lake_assets.contracts.registry import DatasetContract, Registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors
@@ -37,7 +37,7 @@ def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     ask = _Ask(stores, names)
     images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", DATASET_KEY)
     images |= ask.annotated()
-    quarantined = ask(QUARANTINE.name, "count(*)", DESTINATION_KEY)
+    quarantined = ask(QUARANTINE.name, "count_if(state = 'open')", DESTINATION_KEY)
     uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", DESTINATION_KEY)
     rows = []
     for name in names:
@@ -67,21 +67,6 @@ def _own_bytes(stores: Stores, name: VariantName) -> int:
     plan = stores.tables.plan(name.table)
     paths = plan.paths(name.table_rows) if plan is not None else ()
     return sum(Path(path).stat().st_size for path in paths)
-
-
-def catalog_entries(stores: Stores) -> list[dict[str, Any]]:
-    """Return the rows of ``lake.partitions``, by dataset: itself, then what annotates it."""
-    from lake_assets.storage.tables.arrow_types import python_rows
-
-    if not stores.tables.exists(PARTITIONS.name):
-        return []
-    rows = python_rows(stores.tables.read(PARTITIONS.name))
-    return sorted(rows, key=_place)
-
-
-def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    names = (row["provider"], row["dataset"], row["task"], row["variant"])
-    return (*names[:2], row["task"] != RAW, *names[2:])
 
 
 def variants_of(

@@ -263,7 +263,8 @@ def _rejected_that_differ(look: Look) -> dict[Destination, list[str]]:
         UPLOADS.name,
         f"""
         WITH told AS ({told}), found AS (
-            SELECT {look.key} AS key, _upload_id AS upload_id, count(*) AS found
+            SELECT {look.key} AS key, coalesce(rejected_by, _upload_id) AS upload_id,
+                   count(*) AS found
             FROM {QUARANTINE.name} WHERE {look.ours} GROUP BY ALL
         )
         SELECT key, upload_id FROM told FULL JOIN found USING (key, upload_id)

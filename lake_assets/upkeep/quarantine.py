@@ -1,25 +1,15 @@
-"""The quarantine for people: what is in it, and having it tried again.
-
-A replay is staged as an upload of its dataset or variant, so that it is ingested, resumed, shown
-and counted as every other one.
-"""
+"""The quarantine for people: what is in it, and how to name some of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from lake_assets.contracts.names import DatasetName, Destination, in_order, parse_destination
 from lake_assets.errors import InvalidRequest
-from lake_assets.intake.manifest import Manifest
-from lake_assets.intake.model import Replay
-from lake_assets.intake.uploads import State, Upload
 from lake_assets.query.duckdb import LakeSql
-from lake_assets.storage.processes import created_by
 from lake_assets.storage.system_tables import DATASET_KEY, DESTINATION_KEY, QUARANTINE
 from lake_assets.stores import Stores
 
@@ -61,9 +51,11 @@ class Wanted:
         return " AND ".join(texts) or "true", parameters
 
 
-def rows_of(stores: Stores, wanted: Wanted, *, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return rows of the quarantine, the newest first."""
-    condition, parameters = wanted.condition()
+def rows_of(
+    stores: Stores, wanted: Wanted | None = None, *, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Return rows of the quarantine (default: all open ones), the newest first."""
+    condition, parameters = (wanted or Wanted()).condition()
     end = "" if limit is None else f" LIMIT {int(limit)}"
     return _ask(
         stores,
@@ -103,119 +95,13 @@ def row_of(stores: Stores, text: str) -> dict[str, Any]:
     return found[0]
 
 
-def stage_replays(stores: Stores, wanted: Wanted) -> tuple[Upload, ...]:
-    """Stage one replay for each dataset or variant that has such open rows, and return them.
-
-    One that is waiting to do the same is returned instead of a second one.
-
-    Raises:
-        StorageUnavailable.
-    """
-    staged = []
-    for name, ids in _open_rows(stores, wanted).items():
-        replay = _replay(wanted, ids)
-        waiting = stores.staging.uploads(State.PENDING, name=name)
-        same = next((item for item in waiting if item.manifest.replays == replay), None)
-        staged.append(same or _stage(stores, name, replay))
-    return tuple(staged)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """What a replay of a dataset's or variant's rows would do."""
-
-    name: Destination
-    tried: int
-    passed: int
-    """Rows that would go into the table, or are there by now."""
-    rejected_by_rule: Mapping[str, int]
-    """Rows that would stay, by the rule that they break now."""
-    left: Mapping[str, int]
-    """Rows that cannot be tried, by reason."""
-
-
-def try_replays(stores: Stores, wanted: Wanted) -> tuple[Trial, ...]:
-    """Return what replays would do. Nothing of the lake is changed."""
-    return tuple(
-        _trial(stores, name, _replay(wanted, ids))
-        for name, ids in _open_rows(stores, wanted).items()
-    )
-
-
-def _trial(stores: Stores, name: Destination, replay: Replay) -> Trial:
-    from lake_assets.ingest.groups import open_pool
-    from lake_assets.ingest.parts import NoRows
-    from lake_assets.ingest.replay import try_again
-    from lake_assets.ingest.rows import Job
-    from lake_assets.ingest.state import open_state
-    from lake_assets.storage.shards import ShardStore
-
-    contract = stores.registry().promise(name)
-    upload = Upload(
-        manifest=_manifest("0" * 26, name, replay),
-        state=State.PENDING,
-        folder=stores.layout.scratch,
-    )
-    with (
-        TemporaryDirectory(dir=stores.layout.scratch) as folder,
-        open_state(stores, name, contract, is_empty=False) as state,
-        open_pool(stores) as pool,
-    ):
-        shards = ShardStore(stores.layout.scratch / folder)
-        job = Job(
-            state=state, engine=pool, run_id="", now=datetime.now(tz=UTC), assets=shards,
-            thumbnails=shards,
-        )  # fmt: skip
-        _, found = try_again(job, upload, replay, NoRows())
-    return Trial(
-        name=name,
-        tried=len(found.passed) + len(found.rejected) + len(found.left),
-        passed=len(found.passed),
-        rejected_by_rule=Counter(row.rule for row in found.rejected.values()),
-        left=Counter(found.left.values()),
-    )
-
-
-def _replay(wanted: Wanted, ids: tuple[str, ...]) -> Replay:
-    """Return what a replay takes: by rule, as far as that says it, else row by row."""
-    is_all = not (wanted.ids or wanted.upload_id or wanted.since)
-    return Replay(rule=wanted.rule, ids=() if is_all else ids)
-
-
-def _open_rows(stores: Stores, wanted: Wanted) -> dict[Destination, tuple[str, ...]]:
-    condition, parameters = wanted.condition()
-    found = _ask(
-        stores,
-        f"SELECT {DESTINATION_KEY} AS name, list(quarantine_id ORDER BY quarantine_id) AS ids "
-        f"FROM {QUARANTINE.name} WHERE {condition} AND state = '{OPEN}' GROUP BY ALL",
-        parameters,
-    )
-    by_name = {parse_destination(row["name"]): tuple(row["ids"]) for row in found}
-    return {name: by_name[name] for name in in_order(by_name)}
-
-
-def _stage(stores: Stores, name: Destination, replay: Replay) -> Upload:
-    upload_id, _ = stores.staging.open_incoming()
-    try:
-        return stores.staging.publish(_manifest(upload_id, name, replay), ())
-    except BaseException:
-        stores.staging.discard_incoming(upload_id)
-        raise
-
-
-def _manifest(upload_id: str, name: Destination, replay: Replay) -> Manifest:
-    what = f"rows that broke {replay.rule}" if replay.rule else "rows"
-    return Manifest(
-        upload_id=upload_id,
-        name=name,
-        created_at=datetime.now(tz=UTC),
-        created_by=created_by(),
-        source=f"quarantine: {what}",
-        file_count=0,
-        byte_count=0,
-        variant=name.table_rows.get("variant", ""),
-        replays=replay,
-    )
+def open_rows(stores: Stores, wanted: Wanted) -> dict[Destination, int]:
+    """Return how many such rows were not replayed, by their dataset or variant, in order."""
+    found = counts_of(stores, replace(wanted, state=OPEN))
+    counts: Counter[Destination] = Counter()
+    for row in found:
+        counts[parse_destination(row["name"])] += row["rows"]
+    return {name: counts[name] for name in in_order(counts)}
 
 
 def _ask(stores: Stores, sql: str, parameters: list[object]) -> list[dict[str, Any]]:

@@ -266,7 +266,7 @@ def test_ids_may_be_numbers(folder):
     [
         ({"text": 5}, "value_fits_its_column", "text"),
         ({"Text": ["x"]}, "value_fits_its_column", "Text"),
-        ({"text": "a", "TEXT": "b"}, "keys_differ_by_more_than_case", ""),
+        ({"text": "a", "TEXT": "b"}, "keys_differ_by_more_than_case", "TEXT"),
         ({"text": "a", "level": "page"}, "value_fits_its_column", "level"),
         ({"text": "a", "level": []}, "value_fits_its_column", "level"),
         ({"text": "a", "confidence": "0.5"}, "coordinates_are_numbers", "confidence"),

@@ -63,12 +63,36 @@ def test_a_lease_is_held_by_one_at_a_time(open_tables):
 def test_each_holder_has_a_greater_token_and_knows_whether_the_last_one_ended_well(open_tables):
     tables = open_tables()
     with tables.leases.hold(NAME, wait_s=0) as first:
-        assert first.left_token is None
+        assert first.left_tokens == ()
     with tables.leases.hold(NAME, wait_s=0) as second:
-        assert (second.token > first.token, second.left_token) == (True, None)
+        assert (second.token > first.token, second.left_tokens) == (True, ())
         pretend(tables)
         with open_tables(timeout_s=1).leases.hold(NAME, wait_s=0) as third:
-            assert (third.token > second.token, third.left_token) == (True, second.token)
+            assert (third.token > second.token, third.left_tokens) == (True, (second.token,))
+
+
+def test_what_holders_left_is_known_until_one_has_seen_to_it(open_tables):
+    tables = open_tables()
+    with pytest.raises(ValueError, match="dies"), tables.leases.hold(NAME, wait_s=0) as first:
+        raise ValueError("dies")
+    with tables.leases.hold(NAME, wait_s=0) as second:  # ends well, and looked at nothing
+        assert second.left_tokens == (first.token,)
+    with tables.leases.hold(NAME, wait_s=0) as third:
+        assert third.left_tokens == (first.token, second.token)
+        third.has_recovered = True
+    with tables.leases.hold(NAME, wait_s=0) as fourth:
+        assert fourth.left_tokens == ()
+
+
+def test_the_leases_of_an_earlier_version_are_read(open_tables):
+    tables = open_tables()
+    with tables.leases.hold(NAME, wait_s=0) as first:
+        pass
+    with tables.leases._engine().begin() as connection:
+        connection.execute(text("ALTER TABLE lake_leases DROP COLUMN left_tokens"))
+    assert list(open_tables().leases.look_at_all()) == [NAME]
+    with open_tables().leases.hold(NAME, wait_s=0) as second:
+        assert second.token > first.token
 
 
 def test_tokens_rise_also_in_a_catalog_that_was_made_anew(open_tables):
@@ -103,7 +127,7 @@ def test_the_lease_of_a_process_that_ended_is_free_at_once(open_tables):
             gone = {**signature(), "pid": child.pid, "process_started": "1"}
             connection.execute(text("UPDATE lake_leases SET holder = :h"), {"h": json.dumps(gone)})
         with open_tables().leases.hold(NAME, wait_s=0) as taken:
-            assert taken.left_token is not None
+            assert taken.left_tokens
 
 
 @pytest.mark.parametrize(("timeout_s", "is_held"), [(1000.0, True), (50.0, False)])

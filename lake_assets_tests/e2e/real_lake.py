@@ -24,8 +24,8 @@ from lake_assets.lake import Lake
 _TICK_S = 0.01
 _PER_RUN = frozenset(
     "_upload_id upload_id last_upload_id quarantine_id _ingested_at upload_time created_at "
-    "finished_at changed_at last_ingested_at rejected_at seconds run_id source created_by "
-    "table_bytes".split()
+    "finished_at changed_at last_ingested_at rejected_at rejected_by replayed_at replayed_by "
+    "seconds run_id source created_by table_bytes".split()
 )
 """Columns that differ between two lakes that were given the same; table_bytes, because ids do."""
 

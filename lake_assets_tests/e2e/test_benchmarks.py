@@ -14,7 +14,10 @@ from benchmarks.report import table
 from benchmarks.samples import _with_comment
 from lake_assets_tests.policy.package_source import REPOSITORY
 
-ALL = ("images", "rows", "commits", "startup", "memory", "growth", "partitions", "queries")
+ALL = (
+    "images", "rows", "commits", "startup", "memory", "growth", "partitions", "contracts",
+    "queries",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

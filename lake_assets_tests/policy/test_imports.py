@@ -32,8 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stores",),
     # What is done with a lake. All read tables through query.
     ("ingest", "export", "governance", "upkeep"),
-    # Ingests and then brings the catalog up to date.
-    ("ingest_here",),
+    # What takes both ingestion and upkeep: to ingest and bring the catalog up to date; to have rows
+    # of the quarantine tried again.
+    ("ingest_here", "replays"),
     ("lake",),
     # Faces. The command line starts Dagster runs, so it stands on the shell.
     ("defs",),

@@ -26,6 +26,7 @@ BROAD_HANDLERS = {
         "interrupted: the uploads are given back; raises again",
     ("lake_assets/intake/delivery.py", "stage_delivery", "BaseException"):
         "a delivery that did not get through leaves nothing in incoming/; raises again",
+    ("lake_assets/replays.py", "_stage", "BaseException"): "as a delivery; raises again",
 }  # fmt: skip
 
 MODULES = package_modules()

@@ -15,7 +15,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = {"scenario": "images with rows", "folder": str(root / "d"), "home": str(root / "lake")}
     (root / "d").mkdir()
     with Server() as running:
-        running.run("prepare", **place).require()
+        running.warm(Task(name="prepare", arguments=place))
         running.warm(Task(name="heal_and_look", arguments=place))
         yield running
 

@@ -20,16 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.names import DatasetName, Destination, VariantName
+from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
 from lake_assets.errors import UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
+from lake_assets_tests.torture.notes import allow_languages, notes_on, write_notes
 
 PHOTOS, TICKS, SLIPS, BASKETS = (
     DatasetName("shop", name) for name in ("photos", "ticks", "slips", "baskets")
 )
+NOTES, MORE_NOTES = notes_on(PHOTOS, "first"), notes_on(PHOTOS, "second")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Scenario:
     """The work itself."""
     heal: Callable[[Lake, Path], None]
     """What a person, or the sensor, does after it went wrong."""
-    again: tuple[tuple[DatasetName, str], ...]
+    again: tuple[tuple[Destination, str], ...]
     """Deliveries to hand over a second time; they must bring nothing new."""
     constants: Mapping[tuple[ModuleType, str], int] = field(default_factory=dict)
     """Stand in for bounds of the lake that these small deliveries do not reach."""
@@ -125,8 +127,13 @@ def _jpeg(chance: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def deliver(lake: Lake, source: Path, name: DatasetName) -> str:
+def deliver(lake: Lake, source: Path, name: Destination) -> str:
     """Stage a delivery and return its upload's id."""
+    if isinstance(name, VariantName):
+        return lake.upload_task_data(
+            source, provider=name.provider, dataset=name.dataset, task=name.task,
+            variant=name.variant,
+        ).id  # fmt: skip
     upload = lake.upload_raw_data(
         source, provider=name.provider, dataset=name.dataset, create_provider=True
     )
@@ -167,6 +174,17 @@ def _stage_and_ingest(lake: Lake, folder: Path) -> None:
     lake.stores.staging.sweep_incoming()
     if not lake.uploads(State.PENDING, State.PROCESSING, State.DONE):
         _stage(lake, folder)
+    lake.ingest_pending()
+
+
+def _replay(lake: Lake, folder: Path) -> None:
+    """Stage replays, unless an earlier process has, and ingest them."""
+    for upload in (lake.stores.layout.staging / State.INCOMING).iterdir():
+        os.utime(upload, (0, 0))  # as in `_stage_and_ingest`
+    lake.stores.staging.sweep_incoming()
+    begun = [upload for upload in lake.uploads() if upload.manifest.replays]
+    if all(upload.state is State.PENDING for upload in begun):  # it may not have staged them all
+        lake.replay_quarantine()
     lake.ingest_pending()
 
 
@@ -234,15 +252,33 @@ def _with_rejected_columns(lake: Lake, folder: Path) -> None:
     )
 
 
+def _with_notes(lake: Lake, folder: Path) -> None:
+    deliver(lake, write_photos(folder / "photos", seed=1, count=3), PHOTOS)
+    lake.ingest_pending()
+    allow_languages(lake, "en")
+    deliver(lake, write_notes(folder / "notes.jsonl", seed=1, images=3), NOTES)
+
+
+def _with_rejected_rows(lake: Lake, folder: Path) -> None:
+    """Rows of two variants and of a dataset were rejected; by now most are let in."""
+    _with_notes(lake, folder)
+    deliver(lake, folder / "notes.jsonl", MORE_NOTES)
+    lake.ingest_pending()
+    _with_rejected_columns(lake, folder)
+    allow_languages(lake, "en", "ko")
+
+
 def _with_sources(lake: Lake, folder: Path) -> None:
     write_slips(folder / "slips", seed=2, count=2)
 
 
 def _promise(lake: Lake, name: DatasetName, contract: DatasetContract) -> None:
-    update_registry(
-        lake.stores.layout.registry_file,
-        lambda registry: registry.with_provider(name.provider).with_dataset(name, contract),
-    )
+    def change(registry: Registry) -> Registry:
+        if name.provider not in registry.providers:
+            registry = registry.with_provider(name.provider)
+        return registry.with_dataset(name, contract)
+
+    update_registry(lake.stores.layout.registry_file, change)
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -286,6 +322,20 @@ SCENARIOS: Mapping[str, Scenario] = {
         act=_rebuild_baskets,
         heal=_rebuild_baskets,
         again=((BASKETS, "first.parquet"), (BASKETS, "second.parquet")),
+    ),
+    "annotations": Scenario(
+        prepare=_with_notes, act=ingest, heal=ingest, again=((NOTES, "notes.jsonl"),)
+    ),
+    "replay": Scenario(
+        prepare=_with_rejected_rows,
+        act=_replay,
+        heal=_replay,
+        again=(
+            (NOTES, "notes.jsonl"),
+            (MORE_NOTES, "notes.jsonl"),
+            (BASKETS, "first.parquet"),
+            (BASKETS, "second.parquet"),
+        ),
     ),
     "one of three fails": Scenario(
         prepare=_with_a_broken_one,

@@ -27,17 +27,19 @@ def cut() -> None:
 def stop(home: str) -> None:
     """Freeze this process until somebody sends SIGCONT.
 
-    Not in the middle of a heartbeat: while a process is frozen that has SQLite's lock, nobody can
-    write to the catalog, and all others are told so. No program can do anything about that.
+    Not while it reads from SQLite or has its lock, for a heartbeat or in this very step: then
+    nobody could write to the catalog, and all others would be told so. No program can do anything
+    about that.
     """
     beat = Leases._beat_once
     Leases._beat_once = lambda self, leases: None  # type: ignore[method-assign]  # begins no more
     try:
         with contextlib.closing(sqlite3.connect(Path(home, "catalog.db"), timeout=5)) as database:
-            with contextlib.suppress(sqlite3.OperationalError):  # it is our own, of this very step
-                database.execute("BEGIN IMMEDIATE")
-                database.rollback()
+            database.execute("BEGIN EXCLUSIVE")  # a reader, too, keeps others from committing
+            database.rollback()
         os.kill(os.getpid(), signal.SIGSTOP)
+    except sqlite3.OperationalError:  # it is our own, of this very step
+        return
     finally:
         Leases._beat_once = beat  # type: ignore[method-assign]
 

@@ -90,8 +90,6 @@ def test_a_process_frozen_and_robbed_changes_nothing_when_it_wakes(
 def test_frozen_at_any_point(place: Place, quiet: Quiet):
     wrong = {}
     for at in sample(100, len(quiet.labels), what="frozen", even_if_full=True):
-        if quiet.labels[at] == "before sqlite commit":
-            continue  # see `strikes.stop`
         place.begin()
         ended, trouble = _frozen_at(place, quiet, at)
         if trouble or (ended.error and not ended.is_retryable):

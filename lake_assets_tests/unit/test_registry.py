@@ -46,11 +46,11 @@ def test_a_round_trip_keeps_unknown_keys_at_each_level(
 
 def test_a_change_keeps_keys_that_this_version_does_not_know(tmp_path):
     path = tmp_path / "schema.yaml"
-    path.write_text("providers: [huggingface]\ntasks: {ocr: {fields: [text]}}\n")
+    path.write_text("providers: [huggingface]\ntasks: {ocr: {tools: [text]}}\n")
     update_registry(path, lambda registry: registry.with_provider("icdar"))
     assert yaml.safe_load(path.read_text()) == {
         "providers": ["huggingface", "icdar"],
-        "tasks": {"ocr": {"fields": ["text"]}},
+        "tasks": {"ocr": {"tools": ["text"]}},
     }
 
 

@@ -251,3 +251,16 @@ def test_the_command_refuses_too_few_receipts(
 ) -> None:
     assert main([str(tmp_path), "--receipts", "1"]) == 2
     assert "at least 10" in capsys.readouterr().err
+
+
+def test_keys_are_what_is_printed_on_mondays_receipts(tmp_path):
+    facts = write_samples(tmp_path, receipts=12)
+    files = sorted(facts.keys.folder.iterdir())
+    rows = (facts.monday.folder / "metadata.jsonl").read_text().splitlines()
+    images = {path.stem for path in facts.monday.folder.rglob("*.jpg")}
+    assert (facts.keys.files, facts.keys.fields) == (len(files), 4 * len(files)) == (12, 48)
+    for path in files:
+        keys = json.loads(path.read_text())
+        assert path.stem in images
+        (row,) = (json.loads(line) for line in rows if f"/{path.stem}.jpg" in line)
+        assert (keys["company"], float(keys["total"])) == (row["company"], row["total"])

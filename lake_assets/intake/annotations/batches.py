@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from lake_assets.contracts.record_types import record_type
+from lake_assets.contracts.variants import variant_name
 from lake_assets.errors import UnreadableSource, UnsupportedFormat
 from lake_assets.intake.annotations import (
     AnnotationFormat,
@@ -26,6 +27,7 @@ from lake_assets.intake.readers import Unreadable
 from lake_assets.intake.readers.image_files import rejected_batches, unreadable_file
 from lake_assets.intake.readers.row_json import row_json
 from lake_assets.intake.readers.source import numbers_of
+from lake_assets.intake.readers.values import DoesNotFit, fit_json
 
 _NAMED_BY_FILE = frozenset(
     {
@@ -63,6 +65,7 @@ def annotation_batches(
     files: Sequence[StagedFile],
     kind: str,
     *,
+    expected: Any = None,
     batch_rows: int,
     unreadable: Unreadable,
 ) -> Iterator[Batch]:
@@ -72,6 +75,7 @@ def annotation_batches(
         root: The upload's ``files/`` folder.
         files: Its files, in any order.
         kind: Built-in record type that the task has.
+        expected: ``pyarrow.Schema`` of columns that have a type already; None: there are none.
         batch_rows: Most rejected files in a batch.
         unreadable: As for ``read_upload``: grows by files that turn out so before any of their
             annotations came out.
@@ -80,10 +84,11 @@ def annotation_batches(
         UnreadableSource, UnsupportedFormat: as ``read_upload``.
     """
     ordered = sorted(files, key=lambda file: file.name)
+    types = {field.name: field.type for field in expected or ()}
     for file in ordered:
         if file.role != "image" and file.name not in unreadable:
             for block in _blocks(root, file, kind, unreadable):
-                yield _batch(file.name, block, kind)
+                yield _batch(file.name, block, kind, types)
     rejected = [_image_among_annotations(file) for file in ordered if file.role == "image"]
     rejected += [unreadable_file(name, error) for name, error in sorted(unreadable.items())]
     yield from rejected_batches(iter(rejected), batch_rows=batch_rows, has_images=False)
@@ -114,25 +119,42 @@ def _image_among_annotations(file: StagedFile) -> RejectedRow:
     )
 
 
-def _batch(name: str, block: Annotations, kind: str) -> Batch:
+def _batch(name: str, block: Annotations, kind: str, types: Mapping[str, Any]) -> Batch:
     return Batch(
         file=name,
-        rows=_table(block.records, record_type(kind).schema()),
+        rows=_table(block.records, record_type(kind).schema(), types),
         row_numbers=numbers_of(block.numbers),
         images=None,
         rejected=tuple(block.rejected),
     )
 
 
-def _table(records: Sequence[Mapping[str, Any]], schema: Any) -> Any:
+def _table(records: Sequence[Mapping[str, Any]], schema: Any, types: Mapping[str, Any]) -> Any:
     """Return records as a ``pyarrow.Table``: the built-in columns, then what else they have."""
     others = dict.fromkeys(name for record in records for name in record)
     columns = {field.name: pa.array([r.get(field.name) for r in records], field.type)
                for field in schema}  # fmt: skip
     for name in others:
         if name not in columns:
-            columns |= _own_column(name, [record.get(name) for record in records])
+            values = [record.get(name) for record in records]
+            known = types.get(name)
+            columns |= _own_column(name, values) if known is None else _typed(name, values, known)
     return pa.table(columns)
+
+
+def _typed(name: str, values: Sequence[Any], kind: Any) -> dict[str, Any]:
+    """Return a field that has a type already as a column, and what does not fit it as another."""
+    fitted: list[Any] = [None] * len(values)
+    others: list[str | None] = [None] * len(values)
+    for n, value in enumerate(values):
+        try:
+            fitted[n] = None if value is None else fit_json(value, kind, name)
+        except DoesNotFit:
+            others[n] = row_json(value)
+    columns = {name: pa.array(fitted, kind)}
+    if any(text is not None for text in others):
+        columns[variant_name(name)] = pa.array(others, pa.string())
+    return columns
 
 
 def _own_column(name: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -145,7 +167,7 @@ def _own_column(name: str, values: Sequence[Any]) -> dict[str, Any]:
         column = None
     if column is None or _is_void(column.type):
         texts = [None if value is None else row_json(value) for value in values]
-        return {f"{name}__variant": pa.array(texts, pa.string())}
+        return {variant_name(name): pa.array(texts, pa.string())}
     return {name: column}
 
 

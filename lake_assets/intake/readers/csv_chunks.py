@@ -24,7 +24,7 @@ from lake_assets.intake.readers.csv_columns import (
     moved,
     one_array,
 )
-from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut, table_of
+from lake_assets.intake.readers.source import Chunk, KeptBytes, table_of, within_limits
 from lake_assets.intake.readers.text_types import (
     Fit,
     TypeGuess,
@@ -117,7 +117,8 @@ def chunks(
     """Yield the rest of a file, whose first record has this number; other columns are left out."""
     for _, blocks in _typed(reader, feed, kinds, {}):
         for typed in blocks:
-            yield from within_limits(settled(_numbered(typed.chunk, number), kinds), reader.file)
+            chunk = settled(_numbered(typed.chunk, number), kinds)
+            yield from within_limits(chunk, reader.file.limits)
             number += typed.record_count
 
 
@@ -138,20 +139,6 @@ def settled(chunk: Chunk, kinds: dict[str, pa.DataType]) -> Chunk:
             columns[variant_name(name)] = one_array(chunk.rows[variant_name(name)])
     rows = table_of(columns, chunk.rows.num_rows)
     return Chunk(rows=rows, numbers=chunk.numbers, rejected=chunk.rejected)
-
-
-def within_limits(chunk: Chunk, file: DataFile) -> Iterator[Chunk]:
-    """Yield the chunk in pieces within the file's limits."""
-    total = chunk.rows.num_rows
-    for start in range(0, max(total, 1), file.limits.rows):
-        # A table without columns takes a slice to be as long as it was asked for.
-        count = min(file.limits.rows, total - start)
-        piece = Chunk(
-            rows=chunk.rows.slice(start, count),
-            numbers=chunk.numbers.slice(start, count),
-            rejected=() if start else chunk.rejected,
-        )
-        yield from cut(piece, file.limits)
 
 
 def _numbered(chunk: Chunk, start: int) -> Chunk:

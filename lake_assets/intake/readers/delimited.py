@@ -23,13 +23,19 @@ from lake_assets.intake.readers.csv_chunks import (
     chunks,
     first_pass,
     settled,
-    within_limits,
 )
 from lake_assets.intake.readers.csv_columns import Layout, RecordReader, text_block
 from lake_assets.intake.readers.csv_guesses import ColumnGuesses
 from lake_assets.intake.readers.csv_records import Block, Feed, likely_delimiter, next_record
 from lake_assets.intake.readers.row_json import readable
-from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, check_columns, table_of
+from lake_assets.intake.readers.source import (
+    Chunk,
+    DataFile,
+    KeptBytes,
+    check_columns,
+    table_of,
+    within_limits,
+)
 from lake_assets.intake.readers.text import is_valid, open_utf8
 
 PLAIN_BYTES = 4 * 1024 * 1024
@@ -107,7 +113,7 @@ class DelimitedFile:
             if all(can_settle(chunk, kinds) for chunk in kept):
                 position, number = self._found.position, self._found.number
                 while kept:
-                    yield from within_limits(settled(kept.popleft(), kinds), self._file)
+                    yield from within_limits(settled(kept.popleft(), kinds), self._file.limits)
                 if self._found.is_all_kept:
                     return
             kept.clear()

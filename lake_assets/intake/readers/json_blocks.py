@@ -38,11 +38,11 @@ from lake_assets.intake.readers.source import (
     Chunk,
     DataFile,
     KeptBytes,
-    cut,
     in_order,
     keep_rows,
     numbers_of,
     table_of,
+    within_limits,
 )
 from lake_assets.intake.readers.survey import Survey
 from lake_assets.intake.readers.variant_text import LONG_NUMBER
@@ -114,7 +114,7 @@ class BlockFile:
         for chunk in self._fitted(_Fit(self._file, places)):
             # A block may be nothing but empty lines.
             if chunk.rows.num_rows or chunk.rejected:
-                yield from cut(chunk, self._file.limits)
+                yield from within_limits(chunk, self._file.limits)
 
     def _fitted(self, fit: _Fit) -> Iterator[Chunk]:
         firsts = [0, *np.cumsum(self._record_counts, dtype=np.int64).tolist()]

@@ -234,6 +234,20 @@ def in_order(rejected: Iterable[RejectedRow]) -> tuple[RejectedRow, ...]:
     return tuple(sorted(rejected, key=lambda row: row.row or 0))
 
 
+def within_limits(chunk: Chunk, limits: Limits) -> Iterator[Chunk]:
+    """Yield the chunk in pieces as ``cut`` does, whatever its number of rows."""
+    total = chunk.rows.num_rows
+    for start in range(0, max(total, 1), limits.rows):
+        # A table without columns takes a slice to be as long as it was asked for.
+        count = min(limits.rows, total - start)
+        piece = Chunk(
+            rows=chunk.rows.slice(start, count),
+            numbers=chunk.numbers.slice(start, count),
+            rejected=() if start else chunk.rejected,
+        )
+        yield from cut(piece, limits)
+
+
 def cut(chunk: Chunk, limits: Limits) -> Iterator[Chunk]:
     """Yield the chunk in pieces within the limits; one row alone may be larger than them.
 

@@ -36,9 +36,11 @@ _MAKE = """
 CREATE TABLE IF NOT EXISTS lake_leases (
     name VARCHAR(255) PRIMARY KEY, token BIGINT NOT NULL, holder TEXT NOT NULL,
     heartbeat_at DOUBLE PRECISION NOT NULL, run_id TEXT NOT NULL,
-    upload_id TEXT NOT NULL, rows_read BIGINT NOT NULL
+    upload_id TEXT NOT NULL, rows_read BIGINT NOT NULL, left_tokens TEXT NOT NULL DEFAULT ''
 )"""
-_COLUMNS = "token, holder, heartbeat_at, run_id, upload_id, rows_read"
+_GROW = "ALTER TABLE lake_leases ADD COLUMN left_tokens TEXT NOT NULL DEFAULT ''"
+"""Catalogs of earlier versions lack it."""
+_COLUMNS = "token, holder, heartbeat_at, run_id, upload_id, rows_read, left_tokens"
 
 
 class Leases:
@@ -126,8 +128,7 @@ class Leases:
     def look_at_all(self) -> dict[str, LeaseFacts]:
         """Return what is known of every lease that was ever held, by name."""
         with self._transaction() as connection:
-            connection.execute(text(_MAKE))
-            rows = connection.execute(text(f"SELECT name, {_COLUMNS} FROM lake_leases")).all()
+            rows = _select(connection, f"SELECT name, {_COLUMNS} FROM lake_leases")
         return {row[0]: self._facts(tuple(row[1:])) for row in rows}
 
     def left(self) -> tuple[str, ...]:
@@ -173,31 +174,36 @@ class Leases:
             if row is None or (self._is_held(row) and not watch.stands_still(row)):
                 return None
             seen, holder = int(row[0]), str(row[1])
+            left = tuple(int(token) for token in row[6].split(",") if token)
+            if holder != _FREE or row[5] == _ENDED_BADLY:
+                left = (*left, seen)
             taken = connection.execute(
                 text(
                     "UPDATE lake_leases SET token = :new, holder = :me, heartbeat_at = :now, "
-                    "run_id = :run, upload_id = '', rows_read = 0 "
+                    "run_id = :run, upload_id = '', rows_read = 0, left_tokens = :left "
                     "WHERE name = :n AND token = :seen AND holder = :holder"
                 ),
                 {"new": seen + 1, "me": json.dumps(signature()), "now": time.time(),
-                 "run": run_id, "n": name, "seen": seen, "holder": holder},
+                 "run": run_id, "n": name, "seen": seen, "holder": holder,
+                 "left": ",".join(map(str, left))},
             )  # fmt: skip
             if taken.rowcount != 1:
                 return None
         if holder != _FREE:
             _log.warning("%s: whoever held it is gone; taking over", name)
-        ended_well = holder == _FREE and row[5] != _ENDED_BADLY
-        return Lease(name=name, token=seen + 1, left_token=None if ended_well else seen)
+        return Lease(name=name, token=seen + 1, left_tokens=left)
 
     def _release(self, lease: Lease, *, is_clean: bool) -> None:
-        rows = lease.rows_read if is_clean else _ENDED_BADLY
+        is_done = is_clean and (lease.has_recovered or not lease.left_tokens)
+        rows = lease.rows_read if is_done else _ENDED_BADLY
+        left = "" if is_done else ",".join(map(str, lease.left_tokens))
         with self._transaction() as connection:
             connection.execute(
                 text(
-                    "UPDATE lake_leases SET holder = '', rows_read = :r "
+                    "UPDATE lake_leases SET holder = '', rows_read = :r, left_tokens = :left "
                     "WHERE name = :n AND token = :t"
                 ),
-                {"r": rows, "n": lease.name, "t": lease.token},
+                {"r": rows, "n": lease.name, "t": lease.token, "left": left},
             )
 
     def _facts(self, row: Sequence[Any] | None) -> LeaseFacts:
@@ -307,22 +313,29 @@ def lease_lost(lease: Lease) -> LeaseLost:
 
 
 def _row(connection: Connection, name: str) -> tuple[Any, ...] | None:
-    statement = text(f"SELECT {_COLUMNS} FROM lake_leases WHERE name = :n")
+    rows = _select(connection, f"SELECT {_COLUMNS} FROM lake_leases WHERE name = :n", n=name)
+    return tuple(rows[0]) if rows else None
+
+
+def _select(connection: Connection, statement: str, **values: object) -> Sequence[Any]:
+    """Return the rows of a query; the table of leases is made, or grows, if it has to."""
     try:
-        row = connection.execute(statement, {"n": name}).one_or_none()
+        return connection.execute(text(statement), values).all()
     except OperationalError as error:
-        if "no such table" not in str(error):
+        if "no such table" in str(error):
+            connection.execute(text(_MAKE))
+        elif "no such column" in str(error):
+            connection.execute(text(_GROW))
+        else:
             raise
-        connection.execute(text(_MAKE))
-        return None
-    return None if row is None else tuple(row)
+    return connection.execute(text(statement), values).all()
 
 
 def _add_row(connection: Connection, name: str) -> None:
     # Begins at the time in seconds: also in a catalog that was made anew, tokens go on rising.
     connection.execute(
         text(
-            f"INSERT INTO lake_leases (name, {_COLUMNS}) VALUES (:n, :t, '', 0, '', '', 0) "
+            f"INSERT INTO lake_leases (name, {_COLUMNS}) VALUES (:n, :t, '', 0, '', '', 0, '') "
             "ON CONFLICT (name) DO NOTHING"
         ),
         {"n": name, "t": int(time.time())},

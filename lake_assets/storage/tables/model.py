@@ -87,8 +87,11 @@ class Lease:
 
     name: str
     token: int
-    left_token: int | None = None
-    """Token of the last holder if it died or an error ended its work: it may have left files."""
+    left_tokens: tuple[int, ...] = ()
+    """Of holders who died or whose work an error ended: they may have left files. Kept until one
+    who holds the lease has seen to them and ends well."""
+    has_recovered: bool = False
+    """Whether they were seen to."""
     upload_id: str = ""
     """What its holder works on; others see it, some seconds late."""
     rows_read: int = 0

@@ -1,0 +1,1 @@
+"""The quarantine: having rejected rows tried again."""
