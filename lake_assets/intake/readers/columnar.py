@@ -144,6 +144,7 @@ def _rows_per_batch(metadata: pq.FileMetaData, limits: Limits) -> int:
 
 def _sliced(batches: Iterator[pa.RecordBatch], limits: Limits) -> Iterator[pa.RecordBatch]:
     for batch in batches:
+        batch.validate()  # a slice beyond the end of a column would end the process
         for start in range(0, batch.num_rows, limits.rows):
             yield batch.slice(start, limits.rows)
 
