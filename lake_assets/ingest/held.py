@@ -227,7 +227,9 @@ class HeldRows:
         """
         if not self._fetch("SELECT 1 FROM became WHERE status != 'left' LIMIT 1"):
             return
-        relation = self._sql.query(_MARKED.format(own=self._own), [by, now], prune=self._prune)
+        # No parameters: with some, DuckDB keeps the whole result in memory.
+        marked = _MARKED.format(own=self._own, by=by, now=now.isoformat())
+        relation = self._sql.query(marked, prune=self._prune)
         schema = QUARANTINE.schema
         for batch in batches_of(relation, _ROWS_AT_ONCE, warehouse=self._tables.warehouse):
             yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -300,8 +302,9 @@ FROM joined
 _MARKED = f"""
 SELECT q.* REPLACE (
     CASE became.status WHEN 'passed' THEN '{REPLAYED}' ELSE q.state END AS state,
-    CASE became.status WHEN 'passed' THEN $1 ELSE q.replayed_by END AS replayed_by,
-    CASE WHEN became.status IN ('passed', 'rejected') THEN $2 ELSE q.replayed_at END AS replayed_at,
+    CASE became.status WHEN 'passed' THEN '{{by}}' ELSE q.replayed_by END AS replayed_by,
+    CASE WHEN became.status IN ('passed', 'rejected')
+         THEN TIMESTAMPTZ '{{now}}' ELSE q.replayed_at END AS replayed_at,
     CASE became.status WHEN 'rejected' THEN became.rule ELSE q.rule END AS rule,
     CASE became.status WHEN 'rejected' THEN became.path ELSE q.path END AS path,
     CASE became.status WHEN 'rejected' THEN became.expected ELSE q.expected END AS expected,

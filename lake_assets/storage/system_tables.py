@@ -24,6 +24,9 @@ DESTINATION_KEY = (
 """SQL for the name of the dataset or variant that a row of the ledger or quarantine is about."""
 
 
+_NAMES = ("provider", "dataset", "task", "variant")
+
+
 def _column(name: str, kind: Any, comment: str) -> Any:
     return pa.field(name, kind, metadata={"doc": comment})
 
@@ -72,6 +75,7 @@ QUARANTINE = TableSpec(
     name="lake.quarantine",
     description="One row per rejected row or file, with the reason.",
     partition_by=(("identity", "provider"), ("identity", "dataset")),
+    exact_bounds=_NAMES,
     schema=pa.schema(
         [
             _column("quarantine_id", pa.string(), "Names this row."),
@@ -101,6 +105,7 @@ _DATA_FILE = pa.struct([("name", pa.string()), ("sha256", pa.string()), ("rows",
 UPLOADS = TableSpec(
     name="lake.uploads",
     description="One row per finished upload. rows_in = accepted + rejected + duplicate.",
+    exact_bounds=_NAMES,
     schema=pa.schema(
         [
             _column("upload_id", pa.string(), "The upload's id, which is the job id."),
@@ -139,6 +144,7 @@ UPLOADS = TableSpec(
 SCHEMA_CHANGES = TableSpec(
     name="lake.schema_changes",
     description="One row per change that an upload made to a table's schema.",
+    exact_bounds=_NAMES,
     schema=pa.schema(
         [
             _column("table_name", pa.string(), "Table that changed."),
@@ -160,6 +166,7 @@ SCHEMA_CHANGES = TableSpec(
 PARTITIONS = TableSpec(
     name="lake.partitions",
     description="One row per provider, dataset, task and variant that exists: the catalog.",
+    exact_bounds=_NAMES,
     schema=pa.schema(
         [
             _column("provider", pa.string(), "Who delivers it."),

@@ -70,6 +70,14 @@ def stage_one_by_one(home: str, folder: str, each: int) -> dict[str, Any]:
     }
 
 
+def stage_replays(home: str) -> int:
+    """Stage replays of all that is in the quarantine, and return how many those are."""
+    with Lake.open(home) as lake:
+        staged = lake.replay_quarantine()
+    (Path(home) / _ALL_HERE).touch()
+    return len(staged)
+
+
 def ingest_until_all_is_done(home: str) -> Counter[str]:
     """Ingest what there is until nothing is left and nothing will come; return what happened."""
     seen: Counter[str] = Counter()

@@ -18,7 +18,10 @@ from lake_assets_tests.torture.server import Ended, Server
 from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample, was_struck
 
 _SAMPLED = 60 if IS_FULL else 3
-_SCENARIOS = ("images", "rows in parts of their own", "images with rows", "rebuild", "staging")
+_SCENARIOS = (
+    "images", "rows in parts of their own", "images with rows", "rebuild", "staging",
+    "annotations", "replay",
+)  # fmt: skip
 _NEEDS_DISK = ("fill", "read_only")
 _DUCKDB_GIVES_UP = -signal.SIGABRT
 """DuckDB 1.5 ends its process (an internal exception in a destructor) when it cannot open a file in

@@ -14,8 +14,10 @@ import pytest
 from lake_assets_tests.torture.server import Server, Task
 from lake_assets_tests.torture.walk import IS_FULL, SEED, Place, Quiet
 
-_SCENARIOS = ("images with rows", "images", "one of three fails", "rebuild")
-_KILLS = 200 if IS_FULL else 10
+_SCENARIOS = (
+    "images with rows", "images", "one of three fails", "rebuild", "annotations", "replay",
+)  # fmt: skip
+_KILLS = 300 if IS_FULL else 15
 _WITH_WORKERS = "workers = 2\nbusy_timeout_s = 30\n"
 
 

@@ -24,6 +24,7 @@ from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample
 _SCENARIO = "images with rows"
 _TIMEOUT_S = 1.0
 _DEADLINE_S = 60
+_FROZEN_REPLAYS = 100 if IS_FULL else 6
 
 _MOMENTS = {
     "before reading": ("after rename staging/pending/ULID", 0),
@@ -45,11 +46,16 @@ _COMPLETE = ("before the moves", "at the moves")
 
 @pytest.fixture(scope="module")
 def kept(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Quiet]:
-    place = Place.make(server, _SCENARIO, tmp_path_factory.mktemp("leases") / "place")
+    place = _place(server, _SCENARIO, tmp_path_factory.mktemp("leases") / "place")
+    return place, place.quiet()
+
+
+def _place(server: Server, scenario: str, root: Path) -> Place:
+    place = Place.make(server, scenario, root)
     with (place.home / "lake.toml").open("a") as settings:
         settings.write(f"lease_timeout_s = {_TIMEOUT_S}\n")
     place.keep()
-    return place, place.quiet()
+    return place
 
 
 @pytest.fixture
@@ -94,6 +100,22 @@ def test_frozen_at_any_point(place: Place, quiet: Quiet):
         ended, trouble = _frozen_at(place, quiet, at)
         if trouble or (ended.error and not ended.is_retryable):
             wrong[f"{at} {quiet.labels[at]}"] = trouble or f"{ended.error}\n{ended.trace}"
+    assert wrong == {}
+
+
+def test_a_frozen_replay_changes_nothing_when_it_wakes(server: Server, tmp_path: Path):
+    place = _place(server, "replay", tmp_path)
+    quiet = place.quiet()
+    ingested = [n for n, text in enumerate(quiet.labels) if "rename staging/incoming" in text][-1]
+    points = range(ingested + 1, len(quiet.labels))
+    wrong = {}
+    for at in sample(_FROZEN_REPLAYS, len(points), what="frozen replays", even_if_full=True):
+        if quiet.labels[points[at]] == "before sqlite commit":
+            continue
+        place.begin()
+        ended, trouble = _frozen_at(place, quiet, points[at])
+        if trouble or (ended.error and not ended.is_retryable):
+            wrong[f"{points[at]} {quiet.labels[points[at]]}"] = trouble or ended.error
     assert wrong == {}
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from lake_assets_tests.torture.server import Ended, Server, Task
+from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet
 
 _DEADLINE_S = 240
 _UPLOADS_PER_DATASET = 4
+_ROUNDS = 10 if IS_FULL else 2
 
 
 @pytest.mark.parametrize("how_many", [2, 4, 8])
@@ -38,6 +40,26 @@ def test_nothing_is_lost_and_nothing_comes_twice(how_many: int, server: Server, 
     assert seen["busy"] > 0
     if how_many > 2:
         assert seen["lost races"] > 0, "the processes did not meet: this proves nothing"
+
+
+@pytest.mark.parametrize("how_many", [2, 4])
+def test_replays_of_what_shares_tables_lose_nothing(how_many: int, server: Server, tmp_path: Path):
+    """Two variants, their dataset and another one: each rewrites its rows of one quarantine."""
+    place = Place.make(server, "replay", tmp_path)
+    home = {"home": str(place.home)}
+    assert server.run("stage_replays", **home).require() == 4
+    place.keep()
+    server.run("ingest_until_all_is_done", **home).require()
+    quiet = Quiet(labels=(), found=server.run("look", **home).require())
+    for _ in range(_ROUNDS):
+        place.begin()
+        task = Task(name="ingest_until_all_is_done", arguments=home)
+        pids = [server.start(task) for _ in range(how_many)]
+        seen = [server.join(pid, timeout_s=_DEADLINE_S).require() for pid in pids]
+        print(f"{how_many} processes: {[dict(item) for item in seen]}")  # noqa: T201
+        found = server.run("look", **home).require()
+        assert quiet.differences(found) == {}
+        assert place.failed_checks() == []
 
 
 def test_lost_races_are_tried_again_until_they_are_won(server: Server, tmp_path: Path):

@@ -154,10 +154,14 @@ class Findings:
         total.merge(others)
         is_certain = not others.fields
         places = places_of(total, expected, self.records.witness.order(), is_certain=is_certain)
+        decided = {name: place.kind for name, place in places.items() if place.kind is not None}
+        # A column without a value in the upload has the type of the table.
+        table = {f.name.lower(): f for f in expected or () if not is_variant(f.name)}
         return UploadTypes(
             places={name: p for name, p in places.items() if name in self.records.shape.fields},
-            kinds={name: place.kind for name, place in places.items() if place.kind is not None},
-            names={name: place.name for name, place in places.items()},
+            kinds={name: field.type for name, field in table.items()} | decided,
+            names={name: field.name for name, field in table.items()}
+            | {name: place.name for name, place in places.items()},
         )
 
 

@@ -73,6 +73,10 @@ def grow(transaction: Transaction, spec: TableSpec) -> None:
     Raises:
         SchemaMismatch: it cannot have one of them beside those that it has.
     """
+    properties = transaction.table_metadata.properties
+    missing = {key: value for key, value in bounds_of(spec).items() if key not in properties}
+    if missing:  # an earlier version of this package made it
+        transaction.set_properties(missing)
     schema = transaction.table_metadata.schema()
     wrong = clashes(plain_schema(schema.as_arrow()), plain_schema(spec.schema))
     if wrong:
@@ -87,6 +91,11 @@ def grow(transaction: Transaction, spec: TableSpec) -> None:
         raise SchemaMismatch(
             f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
         ) from error
+
+
+def bounds_of(spec: TableSpec) -> dict[str, str]:
+    """Return the table properties that keep the bounds of columns whole."""
+    return {f"write.metadata.metrics.column.{name}": "full" for name in spec.exact_bounds}
 
 
 @contextmanager

@@ -21,6 +21,10 @@ class TableSpec:
     partition_by: tuple[tuple[str, str], ...] = ()
     """(transform, column) pairs; transforms: identity, year, month, day, hour."""
     description: str = ""
+    exact_bounds: tuple[str, ...] = ()
+    """Text columns by whose values rows are replaced. Their least and greatest value in each file
+    are kept whole, where Iceberg keeps 16 characters: so a file with nothing else is dropped, and
+    need not be read and written anew."""
 
 
 def partition_field_name(transform: str, column: str) -> str:

@@ -25,6 +25,7 @@ from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.commits import (
     add_parts,
     any_of,
+    bounds_of,
     can_be_made,
     commit_of,
     equal,
@@ -369,7 +370,7 @@ class IcebergTables:
             spec.name,
             spec.schema,
             location=str(self._location(spec.name)),
-            properties={**_PROPERTIES, "comment": spec.description},
+            properties={**_PROPERTIES, **bounds_of(spec), "comment": spec.description},
         )
         if spec.partition_by:
             from pyiceberg.transforms import parse_transform
