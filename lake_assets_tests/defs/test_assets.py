@@ -13,7 +13,7 @@ import pytest
 
 from lake_assets.contracts.names import DatasetName
 from lake_assets.defs import progress
-from lake_assets.defs.ingestion import assets
+from lake_assets.defs.ingestion import runs
 from lake_assets.defs.ingestion.assets import ingest_dataset
 from lake_assets.defs.policies import dagster_errors
 from lake_assets.errors import (
@@ -323,7 +323,7 @@ def test_a_run_over_several_datasets_holds_one_at_a_time(shell: Shell, monkeypat
             yield prepared
             held.clear()
 
-    monkeypatch.setattr(assets, "prepared_dataset", counted)
+    monkeypatch.setattr(runs, "prepared_dataset", counted)
     for name in (SHOPS, OTHER):
         deliver(shell.lake, PEOPLE, name)
     assert shell.run(SHOPS, OTHER).success
@@ -353,7 +353,7 @@ def test_in_a_range_what_keeps_one_dataset_from_being_worked_on_leaves_the_other
             raise StorageUnavailable("no space left for slips")
         return commit(stores, change)
 
-    monkeypatch.setattr(assets, "commit", full_for_one)
+    monkeypatch.setattr(runs, "commit", full_for_one)
     said: list[LakeError] = []
     token = progress.on_error.set(said.append)
     try:
@@ -367,7 +367,7 @@ def test_in_a_range_what_keeps_one_dataset_from_being_worked_on_leaves_the_other
     assert "no space left for slips" in error.message
     assert "working on shop/receipts" in error.message
     assert len(rows_of(shell.lake, third)) == 3
-    monkeypatch.setattr(assets, "commit", commit)
+    monkeypatch.setattr(runs, "commit", commit)
     assert shell.run(SHOPS, OTHER, third).success
     assert [len(rows_of(shell.lake, name)) for name in (SHOPS, OTHER)] == [3, 3]
 
@@ -387,7 +387,7 @@ def test_in_a_range_a_busy_dataset_comes_last(shell: Shell, monkeypatch: pytest.
             order.append(change.spec.name)
             return commit(stores, change)
 
-        monkeypatch.setattr(assets, "commit", counted)
+        monkeypatch.setattr(runs, "commit", counted)
         token = progress.on_wait.set(give_back_once_waited_for)
         try:
             assert shell.run(SHOPS, OTHER).success

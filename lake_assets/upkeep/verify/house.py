@@ -15,6 +15,7 @@ from lake_assets.intake.uploads import State
 from lake_assets.settings import load_settings
 from lake_assets.storage.damage import is_passing
 from lake_assets.storage.tables.catalog_file import seal_file
+from lake_assets.upkeep.catalog import variants_of
 from lake_assets.upkeep.checks import (
     accepted_rows_are_in_the_table,
     images_without_facts,
@@ -147,5 +148,6 @@ def _destinations(look: Look) -> tuple[Destination, ...]:
     for table in look.pointers:
         with suppress(InvalidName):  # lake.images and its like
             found.add(DatasetName.parse(table))
-    found |= {upload.name for upload in look.stores.staging.uploads(State.DONE)}
+    with suppress(LakeError):  # so is a ledger that cannot be read
+        found.update(variants_of(look.stores))
     return in_order(found)
