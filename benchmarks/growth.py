@@ -89,7 +89,7 @@ def _grow(lake: Lake, has: int, size: int) -> int:
     """Commit rows of images that were never ingested, until the tables have ``size`` of them."""
     from lake_assets.contracts.names import DatasetName
     from lake_assets.contracts.registry import DatasetContract, update_registry
-    from lake_assets.storage.system_tables import IMAGES, UPLOADS, raw_spec
+    from lake_assets.storage.system_tables import IMAGES, UPLOADS, table_spec
 
     name, contract = DatasetName(PROVIDER, DATASET), DatasetContract()
     if not has:
@@ -101,7 +101,7 @@ def _grow(lake: Lake, has: int, size: int) -> int:
         numbers = range(first, min(first + _UPLOAD_ROWS, size))
         key = f"synthetic-{first:09d}"
         _append(lake, IMAGES, key, (_image(number, key) for number in numbers))
-        raw = raw_spec(name, contract, _no_columns())
+        raw = table_spec(name, contract, _no_columns())
         _append(lake, raw, key, (_row(number, key) for number in numbers))
         _append(lake, UPLOADS, key, iter([_upload(key, len(numbers))]))
     require_accepted(int(lake.sql(f"SELECT count(*) FROM {TABLE}").fetchone()[0]) >= size, True)
@@ -148,6 +148,7 @@ def _row(number: int, key: str) -> dict[str, Any]:
 def _upload(key: str, rows: int) -> dict[str, Any]:
     counts = {"rows_in": rows, "accepted": rows, "images_in": rows, "images_stored": rows}
     return {
-        "upload_id": key, "provider": PROVIDER, "dataset": DATASET, "created_at": _AT,
+        "upload_id": key, "provider": PROVIDER, "dataset": DATASET, "task": "raw", "variant": "",
+        "kind": "delivery", "meta": [], "created_at": _AT,
         "finished_at": _AT, "rejected": 0, "duplicate": 0, "data_files": [], **counts,
     }  # fmt: skip
