@@ -39,8 +39,11 @@ class Fitting:
         """``pyarrow.Schema`` of the table's own columns with those that the upload brings."""
         self.written = state.own_columns
         """Those of them that rows which go into the table brought."""
-        self._count = None if state.table_columns is None else ChangeCount(state.table_columns)
-        self._is_fixed = state.table_columns is not None and state.contract.drift != "evolve"
+        # Of a table that only has the lake's own columns so far, as after a first upload of which
+        # every row was rejected, nobody has decided any.
+        is_made = state.table_columns is not None and len(state.table_columns) > 0
+        self._count = ChangeCount(state.table_columns) if is_made else None
+        self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:

@@ -30,6 +30,7 @@ WHOLE = ""
 """Place of a file as a whole."""
 _DID_NOT_COME = "it did not come out of its file again"
 _MEMORY_LIMIT = "512MB"
+_NOTED_AT_ONCE = 5_000
 _ROWS_AT_ONCE = 2_000
 """Of the quarantine, whose rows may each be a long document."""
 
@@ -85,6 +86,8 @@ class HeldRows:
         scratch = state.stores.layout.scratch
         self._connection = connect(scratch=scratch, memory_limit=_MEMORY_LIMIT)
         self._sql = LakeSql(self._tables, scratch=scratch, connection=self._connection)
+        self._came: list[Any] = []
+        self._came_rows = 0
         with self._disk():
             self._connection.execute(_TABLES)
         if self._tables.exists(QUARANTINE.name):
@@ -143,8 +146,18 @@ class HeldRows:
         Args:
             places: ``pyarrow.StringArray``.
         """
-        count = len(places)
-        self._add("came", upload_id, pa.repeat(pa.scalar(file), count), places)
+        if len(places):
+            self._came.append(
+                _places_table(upload_id, pa.repeat(pa.scalar(file), len(places)), places)
+            )
+            self._came_rows += len(places)
+        if self._came_rows >= _NOTED_AT_ONCE or len(self._came) >= _NOTED_AT_ONCE:
+            self._write_came()
+
+    def _write_came(self) -> None:
+        if self._came:
+            self._add("came", pa.concat_tables(self._came))
+        self._came, self._came_rows = [], 0
 
     def settle(self, upload_id: str, file: str) -> int:
         """Note that all of a file is accounted for by another delivery; return how many that is."""
@@ -167,8 +180,11 @@ class HeldRows:
         if not rejected:
             return
         files, places, rows = zip(*rejected, strict=True)
-        reasons = [[getattr(row, name) for row in rows] for name in _REASON.names]
-        self._add("again", upload_id, pa.array(files), pa.array(places), *map(pa.array, reasons))
+        table = _places_table(upload_id, pa.array(files), pa.array(places))
+        for field in _REASON:
+            reasons = pa.array([getattr(row, field.name) for row in rows], field.type)
+            table = table.append_column(field, reasons)
+        self._add("again", table)
 
     def reject_all(self, upload_id: str, *, rule: str, error: LakeError) -> None:
         """Note that an upload as a whole cannot be taken in, and why."""
@@ -183,29 +199,23 @@ class HeldRows:
         with self._disk():
             self._connection.execute("INSERT INTO not_tried VALUES (?, ?)", [upload_id, why])
 
-    def forget(self, upload_id: str | None = None) -> None:
-        """Forget what became of the rows: of one upload, or of all."""
-        for table in ("came", "again", "not_tried"):
-            with self._disk():
-                self._connection.execute(
-                    f"DELETE FROM {table} WHERE $1 IS NULL OR upload = $1", [upload_id]
-                )
+    def forget(self) -> None:
+        """Forget what became of the rows."""
+        self._came, self._came_rows = [], 0
+        with self._disk():
+            self._connection.execute("DELETE FROM came; DELETE FROM again; DELETE FROM not_tried")
 
-    def _add(self, table: str, upload_id: str, files: Any, places: Any, *others: Any) -> None:
-        if not len(places):
-            return
-        schema = _PLACE if not others else pa.schema([*_PLACE, *_REASON])
-        upload = pa.repeat(pa.scalar(upload_id), len(places))
-        rows = pa.table([upload, files, places, *others], schema=schema)
+    def _add(self, name: str, rows: Any) -> None:
         with self._disk():
             self._connection.register("more", rows)
-            self._connection.execute(f"INSERT INTO {table} FROM more")
+            self._connection.execute(f"INSERT INTO {name} FROM more")
             self._connection.unregister("more")
 
     # -- the end
 
     def became(self) -> Became:
         """Return what became of all of them. Nothing more may be noted afterwards."""
+        self._write_came()
         with self._disk():
             self._connection.execute(_BECAME)
         counts = self._fetch("SELECT status, coalesce(rule, why, ''), count(*) FROM became "
@@ -251,6 +261,11 @@ class HeldRows:
 
     def _disk(self) -> AbstractContextManager[None]:
         return disk_errors(self._tables.warehouse)
+
+
+def _places_table(upload_id: str, files: Any, places: Any) -> Any:
+    upload = pa.repeat(pa.scalar(upload_id), len(places))
+    return pa.table([upload, files, places], schema=_PLACE)
 
 
 _EXPECTED = {

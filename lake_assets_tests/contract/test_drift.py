@@ -433,3 +433,16 @@ def test_sql_and_records_read_both_columns_as_one(lake):
     (found,) = lake.records("acme/d", where="k = ?", parameters=["abc"])
     assert found["k"] == "abc"
     assert len(list(lake.records(NAME, limit=2))) == 2
+
+
+@pytest.mark.parametrize("mode", ["evolve", "freeze", "quarantine"])
+def test_an_upload_of_which_nothing_was_taken_in_decides_no_column(lake, tmp_path, mode):
+    promise(lake, drift=mode)
+    for name, text, wanted in (
+        ("no.jsonl", "{", (0, 1)),
+        ("yes.jsonl", '{"n": 1}', (1, 0)),
+        ("on.jsonl", '{"n": 2}', (1, 0)),
+    ):
+        (tmp_path / name).write_text(f"{text}\n")
+        assert deliver(lake, tmp_path / name) == wanted
+    assert changes(lake) == []

@@ -11,8 +11,9 @@ import shutil
 import tarfile
 
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
-from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.names import DatasetName, VariantName
 from lake_assets.errors import LakeError, UnreadableSource
 from lake_assets.intake.readers.upload_types import OpenFile
 from lake_assets_tests.contract.replay_harness import DATA, NOTES, Replays
@@ -539,6 +540,25 @@ def test_variants_and_their_dataset_are_replayed_each_by_itself(annotated):
     assert len(lake.stage_replays()) == 2
     lake.ingest()
     assert lake.states() == {"replayed": 1, "open": 1}
+
+
+def test_a_replay_rewrites_the_files_of_its_own_variant_alone(lake):
+    """Also where names begin alike: Iceberg keeps 16 characters of a text unless told otherwise."""
+    lake.deliver(lake.jsonl("raw.jsonl", {"a": 1}, "{"))
+    lake.promise_notes(fields={"lang": "string"}, allowed_values={"lang": ["en"]})
+    variants = [VariantName(DATA, "notes", f"{'a' * 40}{letter}") for letter in "bcd"]
+    for name in variants:
+        lake.deliver(lake.jsonl("n.jsonl", {"lang": "ko"}, {"lang": "en"}), name)
+    lake.promise_notes(fields={"lang": "string"})
+    (row,) = (row for row in lake.quarantine() if row["variant"] == variants[0].variant)
+    assert counts(lake.replay(ids=(row["quarantine_id"],))) == (1, 1, 0, 0)
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{lake.home}/catalog.db", warehouse="none")
+    snapshots = catalog.load_table("lake.quarantine").metadata.snapshots
+    catalog.close()
+    # "overwrite" would mean that files were read and written anew without some of their rows.
+    assert [item.summary.operation.value for item in snapshots[-2:]] == ["delete", "append"]
+    assert snapshots[-2].summary["deleted-data-files"] == "1"
+    assert lake.states() == {"open": 3, "replayed": 1}
 
 
 # -- what keeps rows where they are

@@ -6,6 +6,7 @@ import pytest
 
 from lake_assets.errors import QueryFailed
 from lake_assets.query.duckdb import LakeSql
+from lake_assets.storage.system_tables import QUARANTINE
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
 
 LONG, TEXT = pa.int64(), pa.string()
@@ -168,6 +169,18 @@ def test_a_column_may_have_any_name(tables, sql, name):
     add(tables, "p.d", pa.table({name: [2], "z": [1]}), "u2")
     quoted = '"' + name.replace('"', '""') + '"'
     assert sql.query(f"SELECT {quoted} FROM p.d ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+def test_a_table_of_an_earlier_version_has_the_columns_that_queries_name_now(tables, sql):
+    old = [
+        name for name in QUARANTINE.schema.names if not name.startswith(("replayed", "rejected"))
+    ]
+    rows = pa.table({name: ["x"] for name in old if name != "row"} | {"row": [1]})
+    add(tables, "lake.quarantine", rows, "u1", partition_by=QUARANTINE.partition_by)
+    query = "SELECT state, replayed_by, rejected_at FROM lake.quarantine"
+    assert sql.query(query).fetchall() == [("x", None, None)]
+    add(tables, "acme.replayed", pa.table({"a": [1]}), "u1")
+    assert sql.query("SELECT * FROM acme.replayed").columns == ["a"]
 
 
 def test_an_empty_table_has_its_columns(tables, sql):
