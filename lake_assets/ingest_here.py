@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lake_assets.contracts.names import Destination
-from lake_assets.errors import InvalidRequest
+from lake_assets.errors import InvalidRequest, LeaseLost
 from lake_assets.intake.uploads import State
 from lake_assets.stores import Stores
 
@@ -81,7 +81,13 @@ def _bring_up_to_date(stores: Stores, request: Request) -> Ingested:
     from lake_assets.ingest import ingest
     from lake_assets.upkeep.catalog import refresh_catalog
 
-    done = ingest(stores, request)
+    try:
+        done = ingest(stores, request)
+    except LeaseLost:
+        # It may have noted that the catalog is old after the other process had seen to that.
+        if request.name in stores.stale.names():
+            refresh_catalog(stores, [request.name])
+        raise
     if done.outcomes or request.name in stores.stale.names():
         refresh_catalog(stores, [request.name])
     return done

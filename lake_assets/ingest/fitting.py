@@ -81,6 +81,7 @@ class Fitting:
 
         Raises:
             SchemaMismatch.
+            SchemaChanged: it has other columns than those that rows were fitted to.
         """
         state = self._state
         if self._needs:
@@ -89,7 +90,7 @@ class Fitting:
         is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
         if not state.is_empty and not is_known:
             spec = table_spec(state.name, state.contract, self.written)
-            state.stores.tables.require_fit(spec)
+            state.stores.tables.require_fit(spec, fitted_to=state.table_schema)
 
 
 def _without(rows: Rows, found: tuple[Need, ...]) -> tuple[Rows, tuple[RejectedRow, ...]]:

@@ -19,6 +19,7 @@ from lake_assets.errors import (
     LakeError,
     LeaseLost,
     RetryableError,
+    SchemaChanged,
     UnreadableSource,
 )
 from lake_assets.ingest.model import FailedUpload, Group, PreparedUpload, Request
@@ -99,6 +100,9 @@ def prepare_group(
         return group.prepare(uploads, pool)
     except LeaseLost:  # the uploads are another process's by now
         raise
+    except SchemaChanged:  # no fault of theirs: whoever asked fits them to the table anew
+        group.release(uploads)
+        raise
     except (LakeError, OSError, pa.ArrowException) as error:
         return None, group.give_up(uploads, error)
     except BaseException:  # interrupted: the next run begins them again
@@ -174,8 +178,10 @@ class _OpenGroup:
 
     def release(self, uploads: Sequence[Upload]) -> None:
         """Make uploads pending again; those of a rebuild were done and stay so."""
-        for upload in uploads if not self._is_rebuild else ():
-            self._stores.staging.release(upload)
+        failed = {item.upload_id for item in self._failures}
+        for upload in () if self._is_rebuild else uploads:
+            if upload.id not in failed:
+                self._stores.staging.release(upload)
 
     def _add(self, upload: Upload, parts: GroupParts, state: DatasetState, pool: Engine) -> None:
         """Prepare one upload, and set it aside if it cannot be used."""
@@ -197,7 +203,7 @@ class _OpenGroup:
             state.forget(upload.id)
             known = as_known(as_missing(error, upload), self._stores.tables.warehouse)
             # The old rows stay: a rebuild is all or nothing.
-            if self._is_rebuild or isinstance(known, DamagedTable):
+            if self._is_rebuild or isinstance(known, DamagedTable | SchemaChanged):
                 if known is error:
                     raise
                 raise known from error

@@ -34,6 +34,8 @@ class DatasetState:
     """``pyarrow.Schema`` of its own columns so far, those that a task promises among them."""
     table_columns: Any | None
     """Those that its table has; None: there is no table yet, nor an upload that makes it."""
+    table_schema: Any | None
+    """Of its table with the lake's columns, as it was read; None: there was none."""
     partition_by: tuple[tuple[str, str], ...]
     images: SeenKeys
     """SHA-256 of its images; of a variant: none."""
@@ -142,6 +144,7 @@ def open_state(
         # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
         own_columns=_own_columns(name, contract, schema),
         table_columns=None if schema is None else _without_lakes(name, schema),
+        table_schema=schema,
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
             image_files,

@@ -182,6 +182,29 @@ def test_ingesting_itself_tries_again(lake: Lake, monkeypatch: pytest.MonkeyPatc
     assert leftovers(lake.home) == []
 
 
+def test_a_table_that_changes_while_rows_are_fitted_to_it_is_asked_anew(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    lake.ingest(stage(lake, "zero", {"id": 0}))
+    first = stage(lake, "one", {"id": 1, "k": 7})
+    second = stage(lake, "two", {"id": 2, "k": "text"})
+    require_fit = IcebergTables.require_fit
+    others = [second]
+
+    def ask_later(tables, wanted, **options):
+        if others:
+            with Lake.open(lake.home) as another:
+                another.ingest(others.pop())
+        return require_fit(tables, wanted, **options)
+
+    monkeypatch.setattr(IcebergTables, "require_fit", ask_later)
+    done = lake.ingest(first)
+    assert [(item.accepted, item.rejected) for item in done.outcomes] == [(1, 0)]
+    assert (notes(lake, "one"), notes(lake, "two")) == ([7], ["text"])
+    assert {upload.state for upload in lake.uploads()} == {State.DONE}
+    assert leftovers(lake.home) == []
+
+
 def test_uploads_that_bring_different_columns_at_once_all_get_in(lake: Lake, tmp_path: Path):
     ids = [
         stage(lake, f"v{number}", {"id": number, f"own{number}": "x", "k": value})

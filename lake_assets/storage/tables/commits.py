@@ -110,11 +110,16 @@ def schema_change(spec: TableSpec, *, was_asked: bool) -> Iterator[None]:
     except SchemaMismatch as error:
         if not was_asked:
             raise
-        raise SchemaChanged(
-            f"{error.message}. Another writer changed the table meanwhile; the same step again "
-            "fits the rows to it as it is now",
-            table=spec.name,
-        ) from error
+        raise changed_meanwhile(error, spec) from error
+
+
+def changed_meanwhile(error: SchemaMismatch, spec: TableSpec) -> SchemaChanged:
+    """Return what a mismatch with a table means that was another when rows were fitted to it."""
+    return SchemaChanged(
+        f"{error.message}. Another writer changed the table meanwhile; the same step again fits "
+        "the rows to it as it is now",
+        table=spec.name,
+    )
 
 
 @contextmanager

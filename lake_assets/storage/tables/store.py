@@ -27,6 +27,7 @@ from lake_assets.storage.tables.commits import (
     any_of,
     bounds_of,
     can_be_made,
+    changed_meanwhile,
     commit_of,
     equal,
     grow,
@@ -245,16 +246,26 @@ class IcebergTables:
         """Return the folder of the table's Parquet files."""
         return self._location(table) / "data"
 
-    def require_fit(self, spec: TableSpec) -> None:
+    def require_fit(self, spec: TableSpec, *, fitted_to: Any | None) -> None:
         """Raise unless the table can take the columns of ``spec``. Nothing is changed.
 
+        Args:
+            fitted_to: ``schema`` of the table when rows were fitted to it.
+
         Raises:
+            SchemaChanged: another writer added other columns since then.
             SchemaMismatch: now, rather than at a commit that others depend on.
         """
         require_distinct_paths(spec)
         table = self._find(spec.name)
-        if table is not None:
+        if table is None:
+            return
+        try:
             grow(table.transaction(), spec)  # a transaction that is never committed
+        except SchemaMismatch as error:
+            if self.schema(spec.name) == fitted_to:
+                raise
+            raise changed_meanwhile(error, spec) from error
 
     def append_once(
         self,
