@@ -244,15 +244,38 @@ def test_drifting_records(monkeypatch, tmp_path, seed):
     same_both_ways(monkeypatch, tmp_path, content, batch_rows=700)
 
 
-def test_drifting_records_are_mostly_read_at_once(tmp_path):
-    lines = "".join(f"{line}\n" for line in drifting(0, 5000)).encode()
-    (tmp_path / "rows.jsonl").write_bytes(lines)
-    file = Staged(tmp_path)
-    file.add("rows.jsonl", lines)
-    starts = [0, *(i + 1 for i, byte in enumerate(lines) if byte == 10)]
-    block = json_bytes.Lines(data=lines, starts=json_bytes.np.array(starts))
-    found = json_plain.sort_lines(block, json_plain.Hints())
+def block_of(records):
+    data = "".join(f"{record}\n" for record in records).encode()
+    starts = [0, *(i + 1 for i, byte in enumerate(data) if byte == 10)]
+    return json_bytes.Lines(data=data, starts=json_bytes.np.array(starts))
+
+
+def test_drifting_records_are_mostly_read_at_once():
+    found = json_plain.sort_lines(block_of(drifting(0, 5000)), json_plain.Hints())
     assert len(found.others) < 0.05 * 5000
+
+
+def test_rare_names_are_read_apart_once_they_are_known():
+    records = [
+        f'{{"n": {i}, "rare{i % 3}" : {i}}}' if i % 20 == 0 else f'{{"n": {i}}}'
+        for i in range(4000)
+    ]
+    hints = json_plain.Hints()
+    first, second = (json_plain.sort_lines(block_of(records), hints) for _ in range(2))
+    assert [sorted(part.columns) for part in first.plain] == [["n", "rare0", "rare1", "rare2"]]
+    assert [(len(part.picked), sorted(part.columns)) for part in second.plain] == [
+        (3800, ["n"]),
+        (200, ["n", "rare0", "rare1", "rare2"]),
+    ]
+    assert sorted(int(i) for part in second.plain for i in part.picked) == list(range(4000))
+
+
+def test_names_of_which_each_line_has_some_are_read_together():
+    records = [f'{{"n": {i}, "own{i % 30}": {i}}}' for i in range(3000)]
+    hints = json_plain.Hints()
+    for _ in range(2):
+        found = json_plain.sort_lines(block_of(records), hints)
+        assert [len(part.picked) for part in found.plain] == [3000]
 
 
 def test_a_rejected_line_leaves_no_column(eager, tmp_path):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from lake_assets.errors import UnreadableSource
 from lake_assets.intake.readers.json_arrow import merged_texts
 from lake_assets.intake.readers.json_bytes import (
     BLANK,
-    NO_LINES,
     Lines,
     Positions,
     line_blocks,
@@ -118,21 +117,22 @@ class BlockFile:
 
     def _fitted(self, fit: _Fit) -> Iterator[Chunk]:
         firsts = [0, *np.cumsum(self._record_counts, dtype=np.int64).tolist()]
-        again = _Again(self._file, self._blocks)
         kept_count, count = len(self._kept), len(self._record_counts)
-        for i in range(kept_count):
-            yield fit.chunk(self._kept.popleft(), firsts[i], partial(again.block, i))
-        if kept_count == count:
-            return
         with _threads() as (pool, threads):
-            tasks = (
-                partial(self._look_and_fit, fit, again.block(i), firsts[i])
-                for i in range(kept_count, count)
-            )
-            yield from _ahead(pool, tasks, threads)
+            again = _Again(self._file, self._blocks)
+            kept = (partial(fit.begin, self._kept.popleft(), firsts[i]) for i in range(kept_count))
+            for i, begun in enumerate(_ahead(pool, kept, threads)):
+                yield begun if isinstance(begun, Chunk) else fit.end(begun, again.block(i))
+            if kept_count < count:
+                again = _Again(self._file, self._blocks)
+                others = (
+                    partial(self._look_and_fit, fit, again.block(i), firsts[i])
+                    for i in range(kept_count, count)
+                )
+                yield from _ahead(pool, others, threads)
 
     def _look(self, lines: Lines) -> _Block:
-        hints = Hints(texts=self._hints.texts, kinds=self._hints.kinds)
+        hints = replace(self._hints)  # what it shows of texts is merged in the order of blocks
         lots = sort_lines(lines, hints)
         is_record = np.ones(len(lines), np.bool_)
         for i in lots.others.tolist():
@@ -158,7 +158,8 @@ class BlockFile:
         return block, survey
 
     def _look_and_fit(self, fit: _Fit, lines: Lines, first: int) -> Chunk:
-        return fit.chunk(self._look(lines), first, lambda: lines)
+        begun = fit.begin(self._look(lines), first)
+        return begun if isinstance(begun, Chunk) else fit.end(begun, lines)
 
 
 def line_file(file: DataFile, kept: KeptBytes) -> BlockFile:
@@ -209,6 +210,19 @@ class _Part:
         return _Part(picked=self.picked[kept], rows=keep_rows(self.rows, pa.array(kept)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A block of which some lines may still be read one by one."""
+
+    parts: list[_Part]
+    left: Positions
+    """Lines that are in no part."""
+    doubtful: Positions
+    """Lines of the parts, of which long numbers are to be read one by one."""
+    numbers: Positions
+    """Number of the record on each line."""
+
+
 class _Fit:
     """Blocks as chunks, in the types of their upload."""
 
@@ -216,32 +230,41 @@ class _Fit:
         self._file = file
         self._places = places
 
-    def chunk(self, block: _Block, first: int, lines: Callable[[], Lines]) -> Chunk:
-        """Return a block's records in order.
+    def begin(self, block: _Block, first: int) -> Chunk | _Begun:
+        """Return a block's records in order, or what ``end`` needs its lines for.
 
         Args:
             block: Its lines as far as they were read at once.
             first: Number of its first record.
-            lines: Gives all its lines; called only if they are needed.
         """
         with as_surveyed(self._file):
-            chunk = self._chunk(block, block.numbers + first, lines)
-            rows = without_unused(chunk.rows, self._places)
+            begun = self._at_once(block, block.numbers + first)
+            if len(begun.left) or len(begun.doubtful):
+                return begun
+            return self._used(self._in_order(begun.parts, Block(), begun.numbers))
+
+    def end(self, begun: _Begun, lines: Lines) -> Chunk:
+        """Return the records of a block in order, some of which are to be read one by one.
+
+        Args:
+            lines: All lines of the block.
+        """
+        with as_surveyed(self._file):
+            parts, left, numbers = begun.parts, begun.left, begun.numbers
+            if len(begun.doubtful):
+                long = begun.doubtful[matching(lines.take(begun.doubtful), LONG_NUMBER)]
+                parts = [part.without(long) for part in parts]
+                left = np.sort(np.concatenate([left, long]))
+            texts = ((int(numbers[i]), text) for i, text in _texts(lines, left.tolist()))
+            return self._used(self._in_order(parts, records_of(texts, self._file), numbers))
+
+    def _used(self, chunk: Chunk) -> Chunk:
+        rows = without_unused(chunk.rows, self._places)
         return Chunk(rows=rows, numbers=chunk.numbers, rejected=chunk.rejected)
 
-    def _chunk(self, block: _Block, numbers: Positions, get_lines: Callable[[], Lines]) -> Chunk:
-        parts, left, doubtful = self._at_once(block)
-        lines = get_lines() if len(left) or len(doubtful) else NO_LINES
-        if len(doubtful):
-            long = doubtful[matching(lines.take(doubtful), LONG_NUMBER)]
-            parts = [part.without(long) for part in parts]
-            left = np.sort(np.concatenate([left, long]))
-        if len(parts) == 1 and not len(left):
-            return Chunk(rows=parts[0].rows, numbers=numbers_of(numbers))
-        texts = ((int(numbers[i]), text) for i, text in _texts(lines, left.tolist()))
-        return self._in_order(parts, records_of(texts, self._file), numbers)
-
     def _in_order(self, parts: list[_Part], others: Block, numbers: Positions) -> Chunk:
+        if len(parts) == 1 and not others.values and not others.rejected:
+            return Chunk(rows=parts[0].rows, numbers=numbers_of(numbers[parts[0].picked]))
         tables = [part.rows for part in parts]
         if others.values or not tables:
             tables.append(table_of_records(self._places, others))
@@ -255,8 +278,7 @@ class _Fit:
             rejected=in_order(others.rejected),
         )
 
-    def _at_once(self, block: _Block) -> tuple[list[_Part], Positions, Positions]:
-        """Return the lines that fit all at once, those that are left, and those in doubt."""
+    def _at_once(self, block: _Block, numbers: Positions) -> _Begun:
         parts, left, in_doubt = [], [block.others], [block.others[:0]]
         for plain in block.plain:
             doubtful = Doubtful()
@@ -268,7 +290,12 @@ class _Fit:
                 continue
             parts.append(_Part(picked=plain.picked, rows=table_of(columns, count)))
             in_doubt += [plain.picked[rows] for rows in doubtful.rows]
-        return parts, np.sort(np.concatenate(left)), np.unique(np.concatenate(in_doubt))
+        return _Begun(
+            parts=parts,
+            left=np.sort(np.concatenate(left)),
+            doubtful=np.unique(np.concatenate(in_doubt)),
+            numbers=numbers,
+        )
 
 
 class _Again:

@@ -64,9 +64,6 @@ class Lines:
         return Lines(data=self.data[starts[0] : starts[-1]], starts=starts - starts[0])
 
 
-NO_LINES = Lines(data=b"", starts=np.zeros(1, np.int64))
-
-
 def is_utf16(file: DataFile) -> bool:
     """Return whether the file begins with a byte order mark of UTF-16."""
     with reading(file), _stream(file) as raw:
