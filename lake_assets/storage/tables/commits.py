@@ -99,8 +99,11 @@ def bounds_of(spec: TableSpec) -> dict[str, str]:
 
 
 @contextmanager
-def schema_change(spec: TableSpec, *, was_asked: bool) -> Iterator[None]:
-    """Raise a mismatch in the block as what it is where the table took the columns before.
+def schema_change(spec: TableSpec, *, has_changed: Callable[[], bool]) -> Iterator[None]:
+    """Raise a mismatch in the block as what it is where another writer changed the table.
+
+    Args:
+        has_changed: Whether its columns were others, or took these, when rows were fitted to it.
 
     Raises:
         SchemaChanged.
@@ -108,18 +111,13 @@ def schema_change(spec: TableSpec, *, was_asked: bool) -> Iterator[None]:
     try:
         yield
     except SchemaMismatch as error:
-        if not was_asked:
+        if not has_changed():
             raise
-        raise changed_meanwhile(error, spec) from error
-
-
-def changed_meanwhile(error: SchemaMismatch, spec: TableSpec) -> SchemaChanged:
-    """Return what a mismatch with a table means that was another when rows were fitted to it."""
-    return SchemaChanged(
-        f"{error.message}. Another writer changed the table meanwhile; the same step again fits "
-        "the rows to it as it is now",
-        table=spec.name,
-    )
+        raise SchemaChanged(
+            f"{error.message}. Another writer changed the table meanwhile; the same step again "
+            "fits the rows to it as it is now",
+            table=spec.name,
+        ) from error
 
 
 @contextmanager

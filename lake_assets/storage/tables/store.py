@@ -27,7 +27,6 @@ from lake_assets.storage.tables.commits import (
     any_of,
     bounds_of,
     can_be_made,
-    changed_meanwhile,
     commit_of,
     equal,
     grow,
@@ -258,14 +257,9 @@ class IcebergTables:
         """
         require_distinct_paths(spec)
         table = self._find(spec.name)
-        if table is None:
-            return
-        try:
-            grow(table.transaction(), spec)  # a transaction that is never committed
-        except SchemaMismatch as error:
-            if self.schema(spec.name) == fitted_to:
-                raise
-            raise changed_meanwhile(error, spec) from error
+        if table is not None:
+            with schema_change(spec, has_changed=lambda: self.schema(spec.name) != fitted_to):
+                grow(table.transaction(), spec)  # a transaction that is never committed
 
     def append_once(
         self,
@@ -300,7 +294,7 @@ class IcebergTables:
             skipped = [item for item in deliveries if item not in wanted]
             return commit_of(spec, wanted, snapshot_id, skipped=skipped)
 
-        with self._catalog.fenced(lease), schema_change(spec, was_asked=was_asked):
+        with self._catalog.fenced(lease), schema_change(spec, has_changed=lambda: was_asked):
             return retried(attempt, spec.name, looks_up=True)
 
     def replace(
