@@ -47,7 +47,7 @@ _RecordType = Annotated[
 ]
 _Required = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="To be said of each upload; may be given again."),
+    typer.Option(metavar="A,B", help="To be said of each upload; may be given again."),
 ]
 _Allow = Annotated[
     list[str] | None,
@@ -85,7 +85,7 @@ _ImageBy = Annotated[
 _UniqueBy = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME", help="Field that makes a record unique, with those that are given again."
+        metavar="A,B", help="Fields that make a record unique, together; may be given again."
     ),
 ]
 
@@ -117,11 +117,11 @@ def create_task(
         "description": description,
         "owner": owner,
         "record_type": record_type and str(record_type),
-        "required_fields": required,
+        "required_fields": [name for word in required or () for name in listed(word)],
         **_values_and_fields(ctx, allow or (), fields or (), required_fields or ()),
         "image_field": image_field,
         "image_by": image_by and str(image_by),
-        "unique_by": unique_by,
+        "unique_by": [name for word in unique_by or () for name in listed(word)],
     }
     plain = {key: value for key, value in said.items() if value}
     with session(ctx) as opened:

@@ -13,8 +13,8 @@ from lake_assets.lake import Lake
 from lake_assets.samples import SampleFacts
 from lake_assets_tests.cli.conftest import Run
 
-CREATE = ("config", "task", "create", "kie", "--record-type", "kie", "--required", "lang",
-          "--required", "src", "--allow", "lang=ko,en", "--allow", "src=real,synthetic",
+CREATE = ("config", "task", "create", "kie", "--record-type", "kie", "--required", "lang,src",
+          "--allow", "lang=ko,en", "--allow", "src=real,synthetic",
           "--unique-by", "image", "--unique-by", "field", "--owner", "team:x",
           "--description", "Keys of receipts")  # fmt: skip
 UPLOAD = ("--provider", "shop", "--dataset", "receipts", "--task", "kie", "--variant", "people")
