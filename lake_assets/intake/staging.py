@@ -59,12 +59,16 @@ class Staging:
 
     Args:
         root: The staging folder; made when missing.
+
+    Raises:
+        StorageUnavailable: it cannot be made.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        for state in State:
-            (root / state).mkdir(parents=True, exist_ok=True)
+        with storage_errors(root):
+            for state in State:
+                (root / state).mkdir(parents=True, exist_ok=True)
 
     # -- arriving
 
@@ -114,9 +118,14 @@ class Staging:
 
         Their sources are where they were: nothing is lost. One that cannot be looked at or removed
         is left for the next time, with a word in the log: it must not keep the others there.
+
+        Raises:
+            StorageUnavailable.
         """
         dead = []
-        for folder in sorted((self._root / State.INCOMING).iterdir()):
+        with storage_errors(self._root / State.INCOMING):
+            folders = sorted((self._root / State.INCOMING).iterdir())
+        for folder in folders:
             try:
                 if _is_left_alone(folder):
                     remove_tree(folder)

@@ -252,6 +252,20 @@ def test_an_upload_that_cannot_be_swept_leaves_the_others_alone(staging, tmp_pat
     assert stray.name in caplog.text
 
 
+def test_a_staging_folder_that_cannot_be_listed_is_told_as_such(staging, tmp_path):
+    incoming = tmp_path / "staging" / "incoming"
+    incoming.rmdir()
+    incoming.write_bytes(b"")
+    with pytest.raises(StorageUnavailable, match="incoming"):
+        staging.sweep_incoming()
+
+
+def test_a_staging_folder_that_cannot_be_made_is_told_as_such(tmp_path):
+    (tmp_path / "staging").write_bytes(b"")
+    with pytest.raises(StorageUnavailable, match="staging"):
+        Staging(tmp_path / "staging")
+
+
 def test_an_error_report_that_was_cut_off_is_none(staging):
     failed = staging.fail(staging.claim(publish(staging), token=7), {"message": "x"})
     (failed.folder / "error.json").write_bytes(b"")
