@@ -11,20 +11,36 @@ from pathlib import Path
 
 from lake_assets.errors import InvalidRequest
 from lake_assets.samples.deliveries import write_keys, write_monday, write_tuesday
-from lake_assets.samples.facts import DeliveryFacts, KeyFacts, SampleFacts, TickFacts, Twin
+from lake_assets.samples.facts import (
+    BoxFacts,
+    DeliveryFacts,
+    KeyFacts,
+    SampleFacts,
+    TickFacts,
+    Twin,
+)
 from lake_assets.samples.ticks import write_ticks
 
-__all__ = ["DeliveryFacts", "KeyFacts", "SampleFacts", "TickFacts", "Twin", "write_samples"]
+__all__ = [
+    "BoxFacts",
+    "DeliveryFacts",
+    "KeyFacts",
+    "SampleFacts",
+    "TickFacts",
+    "Twin",
+    "write_samples",
+]
 
 _FEWEST_RECEIPTS = 10
 """Below this, Tuesday would have nothing new to deliver."""
 
 
 def write_samples(folder: Path, *, seed: int = 7, receipts: int = 200) -> SampleFacts:
-    """Write two folders of receipts, keys of the first, and ``ticks.csv`` into ``folder``.
+    """Write two folders of receipts, annotations of the first, and ticks into ``folder``.
 
-    They are ``receipts_monday/``, ``receipts_tuesday/`` and ``receipts_monday_keys/``. Whatever
-    stands there under these four names is replaced; nothing else is touched.
+    They are ``receipts_monday/``, ``receipts_tuesday/``, ``receipts_monday_keys/``,
+    ``receipts_monday_boxes/`` and ``ticks.csv``. Whatever stands there under these names is
+    replaced; nothing else is touched.
 
     Args:
         folder: Made if it is missing.
@@ -37,15 +53,18 @@ def write_samples(folder: Path, *, seed: int = 7, receipts: int = 200) -> Sample
     """
     if receipts < _FEWEST_RECEIPTS:
         raise InvalidRequest(f"Ask for at least {_FEWEST_RECEIPTS} receipts.", receipts=receipts)
-    names = ("receipts_monday", "receipts_tuesday", "ticks.csv", "receipts_monday_keys")
-    monday, tuesday, ticks, keys = (_vacant(folder / name) for name in names)
+    names = ("receipts_monday", "receipts_tuesday", "ticks.csv", "receipts_monday_keys",
+             "receipts_monday_boxes")  # fmt: skip
+    monday, tuesday, ticks, keys, boxes = (_vacant(folder / name) for name in names)
     folder.mkdir(parents=True, exist_ok=True)
+    delivery, lines = write_monday(monday, boxes, seed=seed, receipts=receipts)
     return SampleFacts(
         folder=folder,
-        monday=write_monday(monday, seed=seed, receipts=receipts),
+        monday=delivery,
         tuesday=write_tuesday(tuesday, monday=monday, seed=seed, receipts=receipts),
         ticks=write_ticks(ticks, seed=seed),
         keys=write_keys(keys, seed=seed, receipts=receipts),
+        boxes=lines,
     )
 
 

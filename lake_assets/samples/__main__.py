@@ -41,6 +41,7 @@ def _summary(facts: SampleFacts) -> str:
         f"  {_delivery(facts.monday)}",
         f"  {_delivery(facts.tuesday)}",
         f"  {facts.keys.folder.name}/: {facts.keys.fields} keys of {facts.keys.files} receipts",
+        f"  {facts.boxes.folder.name}/: {facts.boxes.lines} lines of text, with boxes",
         f"  {ticks.path.name}: {ticks.rows} rows, {len(ticks.ragged_rows)} of them ragged",
     )
     return "".join(f"{line}\n" for line in lines)

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from lake_assets.samples.facts import DeliveryFacts, KeyFacts, Twin
-from lake_assets.samples.photo import photograph, shrink
+from lake_assets.samples.facts import BoxFacts, DeliveryFacts, KeyFacts, Twin
+from lake_assets.samples.photo import Line, photograph, shrink
 from lake_assets.samples.receipts import Receipt, make_receipt
 
 _SUNDAY = date(2025, 1, 12)
@@ -35,6 +35,8 @@ class Scan:
     name: str
     """The row's ``file_name``."""
     content: bytes
+    lines: tuple[Line, ...] = ()
+    """What is printed on it; of a first photo alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,22 @@ class _Written:
     sha256: str
 
 
-def write_monday(folder: Path, *, seed: int, receipts: int) -> DeliveryFacts:
-    """Write a first delivery: this many good receipts, some of them twice, and three bad rows."""
+def write_monday(
+    folder: Path, boxes: Path, *, seed: int, receipts: int
+) -> tuple[DeliveryFacts, BoxFacts]:
+    """Write a first delivery: this many good receipts, some of them twice, and three bad rows.
+
+    Args:
+        boxes: Where to write the text of the good ones with its place: a file for each, in the
+            form of SROIE (x1,y1,x2,y2,x3,y3,x4,y4,text).
+    """
+    boxes.mkdir(parents=True)
+    counts: list[int] = []
     bad = _earlier(receipts + 3, seed)
     bad_line = bad.metadata_line(bad.file_name)
-    return _write(folder, _monday(seed, receipts), bad_line=bad_line[: len(bad_line) // 2])
+    scans = _with_boxes(_monday(seed, receipts), boxes, counts)
+    facts = _write(folder, scans, bad_line=bad_line[: len(bad_line) // 2])
+    return facts, BoxFacts(folder=boxes, files=len(counts), lines=sum(counts))
 
 
 def write_tuesday(folder: Path, *, monday: Path, seed: int, receipts: int) -> DeliveryFacts:
@@ -68,6 +81,21 @@ def write_keys(folder: Path, *, seed: int, receipts: int) -> KeyFacts:
         path.write_text(text, encoding="utf-8", newline="\n")
         fields += len(receipt.keys)
     return KeyFacts(folder=folder, files=receipts, fields=fields)
+
+
+def _with_boxes(scans: Iterable[Scan], folder: Path, counts: list[int]) -> Iterator[Scan]:
+    """Write the lines of each first photo on its way through, and note how many they are."""
+    for scan in scans:
+        if scan.kind == "fresh":
+            lines = [f"{_corners(line)},{line.text}\n" for line in scan.lines]
+            path = folder / f"{scan.receipt.receipt_id.lower()}.txt"
+            path.write_text("".join(lines), encoding="utf-8", newline="\n")
+            counts.append(len(lines))
+        yield scan
+
+
+def _corners(line: Line) -> str:
+    return ",".join(f"{number:g}" for point in line.polygon for number in point)
 
 
 def _monday(seed: int, receipts: int) -> Iterator[Scan]:
@@ -102,8 +130,14 @@ def _earlier(number: int, seed: int) -> Receipt:
 
 
 def _scan(receipt: Receipt, seed: int) -> Scan:
-    content = photograph(receipt, seed=seed)
-    return Scan(kind="fresh", receipt=receipt, name=receipt.file_name, content=content)
+    photo = photograph(receipt, seed=seed)
+    return Scan(
+        kind="fresh",
+        receipt=receipt,
+        name=receipt.file_name,
+        content=photo.jpeg,
+        lines=photo.lines,
+    )
 
 
 def _resized(scan: Scan) -> Scan:

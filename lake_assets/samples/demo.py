@@ -33,6 +33,12 @@ _QUERIES = (
         "join lake.images i on k._image = i.sha256 order by image, field limit 4",
     ),
     (
+        "Text with its place: what stands beside TOTAL, in pixels of the photo",
+        "select i.source_name as image, o.text, o.box from tasks.ocr t join tasks.ocr o "
+        "on t._image = o._image and abs(t.box.top - o.box.top) < 25 and t.text != o.text "
+        "join lake.images i on o._image = i.sha256 where t.text = 'TOTAL' order by image limit 4",
+    ),
+    (
         "Why rows were rejected; nothing is lost",
         "select dataset, file, row, rule, actual from lake.quarantine order by all",
     ),
@@ -75,13 +81,15 @@ def _deliver(home: Path, samples: Path, facts: SampleFacts) -> None:
     _say("\n# A table without images")
     _run(home, "upload", "raw", str(samples / "ticks.csv"), "--provider", "shop",
          "--dataset", "ticks", "--description", "Prices of invented shares")  # fmt: skip
-    _say(f"\n# Annotations of Monday's images: {facts.keys.fields} keys of what is printed on them")
-    if not _has_task(home):
-        _run(home, "config", "task", "create", "kie", "--record-type", "kie",
-             "--required", "src", "--allow", "src=real,synthetic")  # fmt: skip
-    _run(home, "upload", "task", str(samples / "receipts_monday_keys"), "--provider", "shop",
-         "--dataset", "receipts", "--task", "kie", "--variant", "printed",
-         "--meta", "src=synthetic")  # fmt: skip
+    _say(f"\n# Annotations of Monday's images: {facts.keys.fields} keys, "
+         f"and all {facts.boxes.lines} lines of text with their boxes")  # fmt: skip
+    for task, files in (("kie", facts.keys), ("ocr", facts.boxes)):
+        if not _has_task(home, task):
+            _run(home, "config", "task", "create", task, "--record-type", task,
+                 "--required", "src", "--allow", "src=real,synthetic")  # fmt: skip
+        _run(home, "upload", "task", str(files.folder), "--provider", "shop",
+             "--dataset", "receipts", "--task", task, "--variant", "printed",
+             "--meta", "src=synthetic")  # fmt: skip
     _run(home, "process", "start", "--wait")
 
 
@@ -93,9 +101,9 @@ def _look(home: Path) -> None:
         _run(home, "sql", sql)
 
 
-def _has_task(home: Path) -> bool:
-    """Return whether an earlier demo has created its task in this lake."""
-    done = subprocess.run(_command(home, "config", "task", "show", "kie"), capture_output=True)
+def _has_task(home: Path, task: str) -> bool:
+    """Return whether an earlier demo has created a task in this lake."""
+    done = subprocess.run(_command(home, "config", "task", "show", task), capture_output=True)
     return done.returncode == 0
 
 

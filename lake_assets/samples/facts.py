@@ -69,6 +69,16 @@ class KeyFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoxFacts:
+    """What a folder of text with boxes holds: a file for each good receipt of Monday."""
+
+    folder: Path
+    files: int
+    lines: int
+    """Lines in all files: records of the lake's record type ``ocr``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleFacts:
     """Everything that :func:`lake_assets.samples.write_samples` wrote."""
 
@@ -77,6 +87,7 @@ class SampleFacts:
     tuesday: DeliveryFacts
     ticks: TickFacts
     keys: KeyFacts
+    boxes: BoxFacts
 
     @property
     def distinct_images(self) -> int:

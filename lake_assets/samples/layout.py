@@ -33,14 +33,23 @@ class Sheet:
         return 2 * self.body_px
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """Text on the paper."""
+
+    text: str
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom of its ink, in pixels."""
+
+
 class Block(Protocol):
     """A piece of a receipt, as wide as the paper."""
 
     def height_px(self, body_px: int) -> int:
         """How much of the paper's length it takes."""
 
-    def draw_on(self, sheet: Sheet, top: int) -> None:
-        """Print it with its upper edge at ``top``."""
+    def draw_on(self, sheet: Sheet, top: int) -> list[Printed]:
+        """Print it with its upper edge at ``top``, and return its text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,26 +68,29 @@ class Text:
         """One line with its spacing; a band needs air above and below."""
         return round(body_px * self.scale * (2.1 if self.inverted else 1.45))
 
-    def draw_on(self, sheet: Sheet, top: int) -> None:
+    def draw_on(self, sheet: Sheet, top: int) -> list[Printed]:
         """Print its parts, each at its own edge."""
         height, edge = self.height_px(sheet.body_px), sheet.margin_px
         if self.inverted:
             sheet.draw.rectangle((edge, top, sheet.width_px - edge, top + height), fill=INK)
         y = top + height // 2
-        self._print(sheet, (edge, y), self.left, "lm")
-        self._print(sheet, (sheet.width_px // 2, y), self.middle, "mm")
-        self._print(sheet, (sheet.width_px - edge, y), self.right, "rm")
+        places = {
+            "lm": (edge, self.left),
+            "mm": (sheet.width_px // 2, self.middle),
+            "rm": (sheet.width_px - edge, self.right),
+        }
+        return [
+            self._print(sheet, (x, y), text, anchor) for anchor, (x, text) in places.items() if text
+        ]
 
-    def _print(self, sheet: Sheet, at: tuple[int, int], text: str, anchor: str) -> None:
-        sheet.draw.text(
-            at,
-            text,
-            fill=BARE if self.inverted else INK,
-            font=_font(round(sheet.body_px * self.scale)),
-            anchor=anchor,
-            # The bundled font has one weight.
-            stroke_width=1 if self.bold else 0,
-        )
+    def _print(self, sheet: Sheet, at: tuple[int, int], text: str, anchor: str) -> Printed:
+        font = _font(round(sheet.body_px * self.scale))
+        # The bundled font has one weight.
+        stroke = 1 if self.bold else 0
+        fill = BARE if self.inverted else INK
+        sheet.draw.text(at, text, fill=fill, font=font, anchor=anchor, stroke_width=stroke)
+        box = sheet.draw.textbbox(at, text, font=font, anchor=anchor, stroke_width=stroke)
+        return Printed(text=text, box=box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +103,7 @@ class Rule:
         """As much as a line of text."""
         return body_px
 
-    def draw_on(self, sheet: Sheet, top: int) -> None:
+    def draw_on(self, sheet: Sheet, top: int) -> list[Printed]:
         """Draw it in the middle of its height."""
         y, edge = top + sheet.body_px // 2, sheet.margin_px
         start, stop = edge, sheet.width_px - edge
@@ -102,6 +114,7 @@ class Rule:
             sheet.draw.line((start, y, stop, y), fill=INK, width=2)
         if self.style == "double":
             sheet.draw.line((start, y + 5, stop, y + 5), fill=INK, width=2)
+        return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +127,7 @@ class Barcode:
         """About three lines of text."""
         return 4 * body_px
 
-    def draw_on(self, sheet: Sheet, top: int) -> None:
+    def draw_on(self, sheet: Sheet, top: int) -> list[Printed]:
         """Draw bars of one to four units, the same for the same text."""
         rng, unit = Random(self.text), max(2, sheet.body_px // 9)
         x, stop = 3 * sheet.margin_px, sheet.width_px - 3 * sheet.margin_px
@@ -123,19 +136,23 @@ class Barcode:
             bar = unit * rng.choice((1, 1, 2, 3))
             sheet.draw.rectangle((x, top, x + bar - 1, bottom), fill=INK)
             x += bar + unit * rng.choice((1, 1, 2, 4))
+        return []
 
 
-def print_receipt(receipt: Receipt, *, width_px: int, body_px: int) -> Image.Image:
-    """The receipt as clean black on white (mode ``L``), as long as it needs to be."""
+def print_receipt(
+    receipt: Receipt, *, width_px: int, body_px: int
+) -> tuple[Image.Image, list[Printed]]:
+    """The receipt as clean black on white (mode ``L``), as long as it needs to be, and its text."""
     blocks = _blocks(receipt)
     heights = [block.height_px(body_px) for block in blocks]
     paper = Image.new("L", (width_px, sum(heights) + 4 * body_px), BARE)
     sheet = Sheet(draw=ImageDraw.Draw(paper), width_px=width_px, body_px=body_px)
     top = 2 * body_px
+    printed: list[Printed] = []
     for block, height in zip(blocks, heights, strict=True):
-        block.draw_on(sheet, top)
+        printed += block.draw_on(sheet, top)
         top += height
-    return paper
+    return paper, printed
 
 
 def _blocks(receipt: Receipt) -> list[Block]:

@@ -6,12 +6,14 @@ a few bytes scaled up to the picture: 200 photos take seconds, and equal seeds g
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from io import BytesIO
 from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from lake_assets.samples.layout import print_receipt
+from lake_assets.samples.layout import Printed, print_receipt
 from lake_assets.samples.receipts import Receipt
 from lake_assets.samples.shops import Colour
 
@@ -26,18 +28,71 @@ _DESKS: tuple[tuple[Colour, Colour], ...] = (
 _COASTERS: tuple[Colour, ...] = ((196, 72, 58), (44, 92, 108), (222, 214, 200), (38, 36, 40))
 
 
-def photograph(receipt: Receipt, *, seed: int) -> bytes:
-    """JPEG bytes of a photo of this receipt, about 600 px wide; more items make it longer."""
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Text in a photo."""
+
+    text: str
+    polygon: tuple[Point, Point, Point, Point]
+    """Corners in pixels, origin top left, clockwise from where the text begins, above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """A picture of a receipt."""
+
+    jpeg: bytes
+    lines: tuple[Line, ...]
+    """What is printed on it, top to bottom."""
+
+
+def photograph(receipt: Receipt, *, seed: int) -> Photo:
+    """A photo of this receipt, about 600 px wide; more items make it longer."""
     rng = Random(f"photo {seed} {receipt.receipt_id}")
     width_px = rng.randint(480, 560)
-    paper = print_receipt(receipt, width_px=width_px, body_px=round(width_px / rng.uniform(22, 26)))
-    paper = ImageChops.multiply(paper, _clouds(paper.size, rng))
+    flat, printed = print_receipt(
+        receipt, width_px=width_px, body_px=round(width_px / rng.uniform(22, 26))
+    )
+    paper = ImageChops.multiply(flat, _clouds(flat.size, rng))
     angle = rng.uniform(-3.5, 3.5)
     # Bilinear and nearest: bicubic for both would double the time of the whole photo.
     mask = _torn_outline(paper.size, rng).rotate(angle, Image.Resampling.NEAREST, expand=True)
     paper = _with_grain(paper.rotate(angle, Image.Resampling.BILINEAR, expand=True), rng)
     tinted = _tinted(paper, dark=_faded(receipt.shop.ink, rng), light=receipt.shop.paper)
-    return encode_jpeg(_on_desk(tinted, mask, rng))
+    picture, corner = _on_desk(tinted, mask, rng)
+    askew = _Askew(before=flat.size, angle=angle, after=mask.size, corner=corner)
+    return Photo(jpeg=encode_jpeg(picture), lines=tuple(map(askew.line, printed)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Askew:
+    """Where the paper went: turned about its middle, then laid on the desk."""
+
+    before: tuple[int, int]
+    angle: float
+    """Degrees, against the clock."""
+    after: tuple[int, int]
+    """Size of the turned paper, which has the same middle."""
+    corner: tuple[int, int]
+    """Where its top left corner lies in the photo."""
+
+    def line(self, printed: Printed) -> Line:
+        """The text where it is in the photo."""
+        left, top, right, bottom = printed.box
+        corners = (left, top), (right, top), (right, bottom), (left, bottom)
+        first, second, third, fourth = map(self._point, corners)
+        return Line(text=printed.text, polygon=(first, second, third, fourth))
+
+    def _point(self, point: Point) -> Point:
+        x, y = point[0] - self.before[0] / 2, point[1] - self.before[1] / 2
+        cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        return (
+            round(self.corner[0] + self.after[0] / 2 + x * cosine + y * sine, 1),
+            round(self.corner[1] + self.after[1] / 2 - x * sine + y * cosine, 1),
+        )
 
 
 def encode_jpeg(picture: Image.Image) -> bytes:
@@ -88,13 +143,16 @@ def _faded(ink: Colour, rng: Random) -> Colour:
     return red + age, green + age, blue + age
 
 
-def _on_desk(paper: Image.Image, mask: Image.Image, rng: Random) -> Image.Image:
+def _on_desk(
+    paper: Image.Image, mask: Image.Image, rng: Random
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The photo, and where in it the paper's top left corner lies."""
     left, top, right, bottom = (rng.randint(8, 70) for _ in range(4))
     desk = _desk((paper.width + left + right, paper.height + top + bottom), rng)
     _lay_down_coaster(desk, rng)
     desk.paste((12, 10, 8), (left + 7, top + 9), _shadow(mask))
     desk.paste(paper, (left, top), mask)
-    return desk
+    return desk, (left, top)
 
 
 def _desk(size: tuple[int, int], rng: Random) -> Image.Image:

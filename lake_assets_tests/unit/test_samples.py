@@ -264,3 +264,28 @@ def test_keys_are_what_is_printed_on_mondays_receipts(tmp_path):
         assert path.stem in images
         (row,) = (json.loads(line) for line in rows if f"/{path.stem}.jpg" in line)
         assert (keys["company"], float(keys["total"])) == (row["company"], row["total"])
+
+
+def test_boxes_lie_on_the_text_of_mondays_receipts(tmp_path):
+    facts = write_samples(tmp_path, receipts=12)
+    files = sorted(facts.boxes.folder.iterdir())
+    assert (facts.boxes.files, len(files)) == (12, 12)
+    texts = []
+    for path in files:
+        lines = [line.split(",", 8) for line in path.read_text().splitlines()]
+        (picture,) = facts.monday.folder.rglob(f"{path.stem}.jpg")
+        with Image.open(picture) as image:
+            grey = image.convert("L")
+        for *corners, text in lines:
+            x, y = list(map(float, corners[::2])), list(map(float, corners[1::2]))
+            assert 0 <= min(x) < max(x) <= grey.width
+            assert 0 <= min(y) < max(y) <= grey.height
+            assert x[0] < x[1] and y[0] < y[3]
+            inside = grey.crop((round(min(x)), round(min(y)), round(max(x)), round(max(y))))
+            darkest, lightest = inside.getextrema()
+            assert lightest - darkest > 50, f"no ink where {path.stem} says {text!r}"
+        texts.append([text for *_, text in lines])
+        assert (
+            json.loads((facts.keys.folder / f"{path.stem}.json").read_text())["total"] in texts[-1]
+        )
+    assert facts.boxes.lines == sum(map(len, texts))
