@@ -362,11 +362,21 @@ def test_a_broken_file_costs_one_rejected_row(lake: Lake, tmp_path: Path):
     assert rejected(lake, "file") == [("b.json",)]
 
 
-def test_columns_of_the_lake_itself_are_refused(lake: Lake, tmp_path: Path):
-    upload_id = stage(lake, lines(tmp_path / "x.jsonl", [word("one", variant="mine")]))
+def test_a_column_of_the_lake_itself_rejects_its_record(lake: Lake, tmp_path: Path):
+    source = lines(tmp_path / "x.jsonl", [word("one", Variant="mine"), word("two")])
+    assert counts(annotate(lake, source)) == (1, 1, 0)
+    assert rejected(lake, "rule, path, actual") == [
+        ("keys_are_not_the_lakes_own", "Variant", "Variant")
+    ]
+
+
+def test_tables_with_columns_of_the_lake_itself_are_refused(lake: Lake, tmp_path: Path):
+    lake.create_task("scores", TaskContract(image_field="scan"))
+    source = lines(tmp_path / "x.jsonl", [{"scan": "one", "variant": "mine"}])
+    upload_id = stage(lake, source, VariantName(SCANS, "scores", "base"), {})
     with pytest.raises(UploadsFailed, match="variant .*rename"):
         lake.ingest(upload_id)
-    assert not lake.stores.tables.exists("tasks.ocr")
+    assert not lake.stores.tables.exists("tasks.scores")
 
 
 def test_a_contract_that_became_stricter_since_it_was_staged_counts(lake: Lake, tmp_path: Path):
