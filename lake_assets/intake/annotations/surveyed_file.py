@@ -24,6 +24,9 @@ from lake_assets.intake.readers.json_fit import Unforeseen
 from lake_assets.intake.readers.json_table import Places
 from lake_assets.intake.readers.source import KeptBytes, numbers_of
 
+_CODEC = "zstd"
+"""Of 100,000 generated lines of text 1.0 MB instead of 14.6, in 0.1 s both ways; to read them: 3 s."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
@@ -31,17 +34,55 @@ class _Block:
 
     rows: pa.Table
     """The columns of their record type."""
-    extras: bytes
-    """What each record has beyond them: a pickled list, whose size is known. Empty: nothing."""
+    extras: list[dict[str, Any]]
+    """What each record has beyond them."""
     numbers: pa.Int64Array
     rejected: tuple[RejectedRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeptBlock:
+    """A block, compressed."""
+
+    rows: pa.Buffer
+    extras: bytes
+    """Pickled; empty: no record has any."""
+    extras_size: int
+    numbers: pa.Int64Array
+    rejected: tuple[RejectedRow, ...]
+
+    @classmethod
+    def of(cls, block: _Block) -> _KeptBlock:
+        """Return a block as it is kept."""
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression=_CODEC)
+        with pa.ipc.new_stream(sink, block.rows.schema, options=options) as stream:
+            stream.write_table(block.rows)
+        extras = pickle.dumps(block.extras) if any(block.extras) else b""
+        return cls(
+            rows=sink.getvalue(),
+            extras=pa.compress(extras, codec=_CODEC, asbytes=True) if extras else extras,
+            extras_size=len(extras),
+            numbers=block.numbers,
+            rejected=block.rejected,
+        )
 
     @property
     def byte_count(self) -> int:
         """Return about how much memory it takes."""
         texts = sum(len(row.row_json) for row in self.rejected)
-        count: int = self.rows.nbytes + self.numbers.nbytes
+        count: int = self.rows.size + self.numbers.nbytes
         return count + len(self.extras) + texts
+
+    def block(self) -> _Block:
+        """Return the block as it was."""
+        rows = pa.ipc.open_stream(self.rows).read_all()
+        extras: list[dict[str, Any]] = [{}] * rows.num_rows
+        if self.extras:
+            size = self.extras_size
+            data = pa.decompress(self.extras, decompressed_size=size, codec=_CODEC, asbytes=True)
+            extras = pickle.loads(data)
+        return _Block(rows=rows, extras=extras, numbers=self.numbers, rejected=self.rejected)
 
 
 class SurveyedFile:
@@ -59,7 +100,7 @@ class SurveyedFile:
         self._path = path
         self._kind = kind
         self._kept_bytes = kept
-        self._kept: list[_Block] | None = []
+        self._kept: list[_KeptBlock] | None = []
         """None: the file is read again."""
 
     def survey(self) -> ExtrasSurvey:
@@ -73,7 +114,7 @@ class SurveyedFile:
             extras = self._extras(read)
             found.see(extras)
             if self._kept is not None:
-                self._keep(self._block(read, extras))
+                self._keep(_KeptBlock.of(self._block(read, extras)))
         return found
 
     def batches(self, places: Places) -> Iterator[Batch]:
@@ -83,9 +124,10 @@ class SurveyedFile:
             UnreadableSource: The file has changed since.
         """
         kept, self._kept = self._kept, None
-        for block in kept if kept is not None else self._blocks():
+        blocks = self._blocks() if kept is None else (one.block() for one in kept)
+        for block in blocks:
             try:
-                others = extras_table(places, _unpickled(block))
+                others = extras_table(places, block.extras)
             except Unforeseen as error:
                 raise UnreadableSource(
                     f"{self.name} changed while it was read. Deliver it again.", file=self.name
@@ -120,20 +162,13 @@ class SurveyedFile:
         columns = {f.name: pa.array([r[f.name] for r in records], f.type) for f in schema}
         return _Block(
             rows=pa.table(columns),
-            extras=pickle.dumps(extras) if any(extras) else b"",
+            extras=extras,
             numbers=numbers_of(read.numbers),
             rejected=tuple(read.rejected),
         )
 
-    def _keep(self, block: _Block) -> None:
+    def _keep(self, block: _KeptBlock) -> None:
         if self._kept is not None and self._kept_bytes.take(block.byte_count):
             self._kept.append(block)
         else:
             self._kept = None
-
-
-def _unpickled(block: _Block) -> list[dict[str, Any]]:
-    if not block.extras:
-        return [{}] * block.rows.num_rows
-    extras: list[dict[str, Any]] = pickle.loads(block.extras)
-    return extras
