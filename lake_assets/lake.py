@@ -203,8 +203,9 @@ class Lake:
 
         Args:
             data_file: A file, a folder or an archive of files. Of a task with a built-in record
-                type: SROIE, FUNSD, COCO, PAGE, ALTO, hOCR, PaddleOCR, Tesseract TSV or JSON Lines;
-                of others: what ``upload_raw_data`` takes, but no images.
+                type: SROIE, FUNSD, XFUND, COCO (annotations or results), PAGE, ALTO, hOCR,
+                PaddleOCR, Tesseract TSV or JSON Lines; of others: what ``upload_raw_data`` takes,
+                but no images.
             provider: Who delivers the dataset.
             dataset: What they annotate; must exist.
             task: Kind of annotation; must be in the registry.

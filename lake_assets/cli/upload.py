@@ -124,8 +124,10 @@ def task(
 ) -> None:
     """Stage annotations of a dataset and print the upload id, which is also the job id.
 
-    `lake config task show T` says what they are to hold. They are in its table after
-    `lake process start`.
+    Files of a task with a built-in record type are SROIE, FUNSD, XFUND, COCO (annotations or
+    results), PAGE, ALTO, hOCR, PaddleOCR, Tesseract TSV or JSON Lines, known by their content; of
+    others they are tables. `lake config task show T` says what they are to hold. They are in its
+    table after `lake process start`.
     """
     from lake_assets.cli.documents import upload_document
     from lake_assets.cli.output import print_json

@@ -60,6 +60,75 @@ COCO_OBJECT = {
 }
 COCO = json.dumps(COCO_OBJECT)
 
+COCO_RESULTS = json.dumps(
+    [
+        {
+            "image_id": 42,
+            "category_id": 18,
+            "bbox": [258.15, 41.29, 348.26, 243.78],
+            "score": 0.236,
+        },
+        {
+            "image_id": "a.jpg",
+            "category_id": 2,
+            "bbox": [10, 20, 30, 40],
+            "score": 1,
+            "segmentation": {"size": [10, 20], "counts": "l`d31n"},
+        },
+    ]
+)
+
+XFUND = json.dumps(
+    {
+        "lang": "zh",
+        "version": "0.1",
+        "split": "val",
+        "documents": [
+            {
+                "id": "zh_val_0",
+                "uid": "0ac15750a098682aa02b51555f7c49ff",
+                "document": [
+                    {
+                        "box": [410, 541, 535, 590],
+                        "text": "姓名",
+                        "label": "question",
+                        "words": [
+                            {"box": [413, 541, 447, 587], "text": "姓"},
+                            {"box": [451, 541, 485, 587], "text": "名"},
+                        ],
+                        "linking": [[0, 1]],
+                        "id": 0,
+                    },
+                    {
+                        "box": [600, 541, 700, 590],
+                        "text": "王",
+                        "label": "answer",
+                        "words": [{"box": [600, 541, 700, 590], "text": "王"}],
+                        "linking": [[0, 1]],
+                        "id": 1,
+                    },
+                ],
+                "img": {"fname": "zh_val_0.jpg", "width": 2480, "height": 3508},
+            },
+            {
+                "id": "zh_val_1",
+                "document": [
+                    {
+                        "box": [1, 2, 3, 4],
+                        "text": "x",
+                        "label": "other",
+                        "words": [],
+                        "linking": [],
+                        "id": 0,
+                    }
+                ],
+                "img": {"fname": "zh_val_1.jpg", "width": 2480, "height": 3508},
+            },
+        ],
+    },
+    ensure_ascii=False,
+)
+
 PAGE_XML = """<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
 <PcGts xmlns="http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15">
   <Metadata><Creator>x</Creator></Metadata>
@@ -181,7 +250,10 @@ SAMPLES = {
     "sroie_keys": ("000.json", SROIE_KEYS, "kie", 3),
     "funsd-kie": ("f.json", FUNSD, "kie", 2),
     "funsd-ocr": ("f.json", FUNSD, "ocr", 3),
+    "xfund-kie": ("zh.val.json", XFUND, "kie", 3),
+    "xfund-ocr": ("zh.val.json", XFUND, "ocr", 3),
     "coco": ("instances.json", COCO, "layout", 2),
+    "coco_results": ("detections.json", COCO_RESULTS, "layout", 2),
     "page_xml-ocr": ("p.xml", PAGE_XML, "ocr", 4),
     "page_xml-layout": ("p.xml", PAGE_XML, "layout", 3),
     "alto-ocr": ("a.xml", ALTO, "ocr", 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shutil
@@ -341,6 +342,41 @@ def test_equal_files_that_are_named_for_different_images_are_no_duplicates(
     }  # fmt: skip
 
 
+# -- fields beyond the record type
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_all_files_of_an_upload_decide_what_a_field_is(
+    lake: Lake, tmp_path: Path, names: tuple[str, str]
+):
+    few, many = names
+    lines(tmp_path / "f" / f"{few}.jsonl", [word("one", "1", k=5, deep={"v": [1]})])
+    lines(tmp_path / "f" / f"{many}.jsonl", [word("one", "2", k="x"), word("two", "3", K="y")])
+    assert counts(annotate(lake, tmp_path / "f")) == (3, 0, 0)
+    assert rows(lake, "text, k, k__variant, deep.v") == [
+        ("1", None, "5", [1]), ("2", "x", None, None), ("3", "y", None, None),
+    ]  # fmt: skip
+    later = lines(tmp_path / "x.jsonl", [word("two", "4", k=7), word("two", "5", deep=1)])
+    assert counts(annotate(lake, later)) == (2, 0, 0)
+    assert rows(lake, "text, k__variant, deep__variant")[3:] == [("4", "7", None), ("5", None, "1")]
+    assert failed_checks(lake) == []
+
+
+def test_results_of_coco_mean_images_by_their_ids(lake: Lake, tmp_path: Path):
+    lake.create_task("regions", TaskContract(record_type="layout"))
+    name = VariantName(SCANS, "regions", "base")
+    result = {"category_id": 3, "bbox": [1, 2, 10, 10], "score": 0.5}
+    ids = ["one", sha_of(lake, "two.png"), 42]
+    source = tmp_path / "results.json"
+    source.write_text(json.dumps([{"image_id": image, **result} for image in ids]))
+    assert counts(annotate(lake, source, name, {})) == (2, 1, 0)
+    assert rows(lake, "label, category_id, confidence", name) == [("3", 3, 0.5)] * 2
+    assert rejected(lake) == [
+        ("records_refer_to_known_images", "image", "an image of its dataset",
+         "no image of shop/scans called '42'")
+    ]  # fmt: skip
+
+
 # -- files that are none
 
 
@@ -358,15 +394,27 @@ def test_a_broken_file_costs_one_rejected_row(lake: Lake, tmp_path: Path):
     lines(folder / "a.jsonl", [word("one")])
     (folder / "b.json").write_text('{"form": [')
     lines(folder / "c.jsonl", [word("two")])
-    assert counts(annotate(lake, folder)) == (2, 1, 0)
-    assert rejected(lake, "file") == [("b.json",)]
+    (folder / "d").mkdir()
+    (folder / "d" / "e.csv.gz").write_bytes(gzip.compress(b"1,1,9,1,9,9,1,9,x")[:12])
+    assert counts(annotate(lake, folder)) == (2, 2, 0)
+    assert rejected(lake, "file") == [("b.json",), ("d/e.csv.gz",)]
 
 
-def test_columns_of_the_lake_itself_are_refused(lake: Lake, tmp_path: Path):
-    upload_id = stage(lake, lines(tmp_path / "x.jsonl", [word("one", variant="mine")]))
+def test_a_column_of_the_lake_itself_rejects_its_record(lake: Lake, tmp_path: Path):
+    source = lines(tmp_path / "x.jsonl", [word("one", Variant="mine"), word("two")])
+    assert counts(annotate(lake, source)) == (1, 1, 0)
+    assert rejected(lake, "rule, path, actual") == [
+        ("keys_are_not_the_lakes_own", "Variant", "Variant")
+    ]
+
+
+def test_tables_with_columns_of_the_lake_itself_are_refused(lake: Lake, tmp_path: Path):
+    lake.create_task("scores", TaskContract(image_field="scan"))
+    source = lines(tmp_path / "x.jsonl", [{"scan": "one", "variant": "mine"}])
+    upload_id = stage(lake, source, VariantName(SCANS, "scores", "base"), {})
     with pytest.raises(UploadsFailed, match="variant .*rename"):
         lake.ingest(upload_id)
-    assert not lake.stores.tables.exists("tasks.ocr")
+    assert not lake.stores.tables.exists("tasks.scores")
 
 
 def test_a_contract_that_became_stricter_since_it_was_staged_counts(lake: Lake, tmp_path: Path):

@@ -10,11 +10,13 @@ from lake_assets.intake.annotations import AnnotationFormat, read_annotations
 from lake_assets_tests.contract.annotation_samples import (
     COCO,
     COCO_OBJECT,
+    COCO_RESULTS,
     FUNSD,
     JSONL,
     PADDLEOCR_2,
     PADDLEOCR_RESULTS,
     SROIE_KEYS,
+    XFUND,
 )
 from lake_assets_tests.contract.annotations_harness import Folder
 
@@ -158,6 +160,112 @@ def test_an_annotation_that_is_no_object_is_rejected(folder):
     result = folder.read("c.json", json.dumps(content), "layout")
     assert result.rules == [(0, "record_is_an_object", "")]
     assert result.numbers == [1, 2]
+
+
+def test_results_of_coco_are_named_by_their_ids(folder):
+    result = folder.read("d.json", COCO_RESULTS, "layout")
+    assert result.column("image") == ["42", "a.jpg"]
+    assert result.column("label") == ["18", "2"]
+    assert result.column("category_id") == [18, 2]
+    assert result.column("confidence") == [0.236, 1.0]
+    assert result.boxes[1] == (10, 20, 40, 60)
+    kept = json.loads(result.records[1]["segmentation"])
+    assert kept == {"size": [10, 20], "counts": "l`d31n"}
+    by_line = "\n".join(map(json.dumps, json.loads(COCO_RESULTS)))
+    assert folder.read("d.jsonl", by_line, "layout").records == result.records
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "path"),
+    [
+        ({"image_id": None}, "image_id_is_known", "[1].image_id"),
+        ({"image_id": 1.5}, "image_id_is_known", "[1].image_id"),
+        ({"image_id": True}, "image_id_is_known", "[1].image_id"),
+        ({"image_id": ""}, "image_id_is_known", "[1].image_id"),
+        ({"category_id": ["x"]}, "category_id_is_known", "[1].category_id"),
+        ({"bbox": [10, 20, -30, 40]}, "box_has_an_area", "[1].bbox"),
+        ({"bbox": [10, 20, 30, 40] * 2}, "boxes_have_four_numbers", "[1].bbox"),
+        ({"score": "0.5"}, "coordinates_are_numbers", "[1].score"),
+        ({"score": -0.5}, "confidence_is_a_share", "[1].score"),
+        ({"segmentation": [[1, 1, 2, 2]]}, "polygon_has_three_points", "[1].segmentation[0]"),
+        ({"variant": "x"}, "keys_are_not_the_lakes_own", "variant"),
+    ],
+)
+def test_a_broken_result_of_coco_is_rejected_alone(folder, changes, rule, path):
+    content = json.loads(COCO_RESULTS)
+    content[1] |= changes
+    result = folder.read("d.json", json.dumps(content), "layout")
+    assert (result.rules, len(result.records)) == ([(1, rule, path)], 1)
+    assert json.loads(result.rejected[0].row_json) == content[1]
+
+
+@pytest.mark.parametrize("read", [changed, lambda **own: json.dumps(
+    [json.loads(COCO_RESULTS)[0] | own])], ids=["annotations", "results"])  # fmt: skip
+def test_a_key_that_is_a_column_already_is_kept_beside_it(folder, read):
+    content = read(Label="mine", reading_order="first", polygon=5, area=2)
+    result = folder.read("c.json", content, "layout")
+    record = result.records[0]
+    assert (record["delivered_label"], record["delivered_reading_order"]) == ("mine", "first")
+    assert (record["delivered_polygon"], record["area"]) == (5, 2)
+    assert record["reading_order"] is None
+
+
+def test_a_key_that_cannot_even_stand_beside_its_column_rejects_its_record(folder):
+    content = changed(delivered_label="a", label="b")
+    result = folder.read("c.json", content, "layout")
+    assert result.rules == [(0, "keys_differ_by_more_than_case", "label")]
+    assert json.loads(result.rejected[0].row_json)["label"] == "b"
+
+
+def test_coordinates_with_more_digits_than_doubles_have_are_rounded_as_everywhere(folder):
+    line = '{"image": "a", "text": "x", "bbox": [0.10000000000000001, 0, 12.3456789012345678, 9]}'
+    result = folder.read("j.jsonl", line, "ocr")
+    assert result.boxes == [(0.1, 0, 12.345678901234568, 9)]
+    huge = line.replace("0.10000000000000001", "-1e999")
+    assert folder.read("j.jsonl", huge, "ocr").rules == [(0, "coordinates_are_numbers", "bbox[0]")]
+
+
+def test_documents_of_xfund_are_fields_and_words_of_their_images(folder):
+    result = folder.read("zh.json", XFUND, "kie")
+    assert result.column("image") == ["zh_val_0.jpg", "zh_val_0.jpg", "zh_val_1.jpg"]
+    assert result.column("annotation_id") == ["0", "1", "0"]
+    assert result.column("field") == ["question", "answer", "other"]
+    assert result.column("value") == ["姓名", "王", "x"]
+    assert result.column("links") == [["1"], ["0"], []]
+    words = folder.read("zh.json", XFUND, "ocr")
+    assert words.column("text") == ["姓", "名", "王"]
+    assert words.column("entity_id") == ["0", "0", "1"]
+    assert words.boxes[0] == (413, 541, 447, 587)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "rules"),
+    [
+        (1, {"img": None}, [(2, "document_names_its_image", "documents[1].img.fname")]),
+        (1, {"img": {"fname": 5}}, [(2, "document_names_its_image", "documents[1].img.fname")]),
+        (1, {"document": None}, [(2, "document_has_entities", "documents[1].document")]),
+        (1, {"document": [5]}, [(2, "record_is_an_object", "documents[1].document[0]")]),
+        (
+            1,
+            {"document": [{"id": 0, "label": "x", "text": "y", "box": [0, 0, "1", 1]}]},
+            [(2, "coordinates_are_numbers", "documents[1].document[0].box[2]")],
+        ),
+        (0, {"document": {}}, [(0, "document_has_entities", "documents[0].document")]),
+    ],
+)
+def test_a_broken_document_or_entity_of_xfund_is_rejected_alone(folder, number, changes, rules):
+    content = json.loads(XFUND)
+    content["documents"][number] |= changes
+    result = folder.read("zh.json", json.dumps(content), "kie")
+    assert (result.rules, len(result.records)) == (rules, 2 if number else 1)
+
+
+def test_keys_of_entities_that_funsd_does_not_know_are_kept(folder):
+    form = json.loads(FUNSD)
+    form["form"][0] |= {"score": 0.5, "words": [{"text": "x", "angle": 3, "Level": "y"}]}
+    assert folder.read("f.json", json.dumps(form), "kie").records[0]["score"] == 0.5
+    word = folder.read("f.json", json.dumps(form), "ocr").records[0]
+    assert (word["angle"], word["level"], word["delivered_level"]) == (3, "word", "y")
 
 
 def test_results_of_paddleocr_3_may_be_wrapped_listed_and_by_line(folder):

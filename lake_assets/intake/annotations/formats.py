@@ -50,7 +50,9 @@ class Head:
     kind: RecordType
 
 
-def annotation_format(path: Path, record_type_name: str) -> AnnotationFormat | None:
+def annotation_format(
+    path: Path, record_type_name: str, *, name: str | None = None
+) -> AnnotationFormat | None:
     """Return the format of a file that is to hold annotations of a built-in record type.
 
     An empty file has a format by its name: a receipt without a line of text is an empty file.
@@ -58,6 +60,7 @@ def annotation_format(path: Path, record_type_name: str) -> AnnotationFormat | N
     Args:
         path: An existing file, perhaps compressed (``.gz``, ``.zst``).
         record_type_name: ``ocr``, ``kie``, ``vqa`` or ``layout``.
+        name: As staged, for messages; None: that of ``path``.
 
     Returns:
         None: it is none of those that hold such annotations. It may be a table of them.
@@ -67,7 +70,7 @@ def annotation_format(path: Path, record_type_name: str) -> AnnotationFormat | N
         UnreadableSource: Compressed data is damaged.
     """
     kind = record_type(record_type_name)
-    head = _head(path, kind)
+    head = _head(path, name or path.name, kind)
     if not head.text:
         suffix = _suffix(path.name)
         by_line = AnnotationFormat.JSONL if suffix in (".jsonl", ".ndjson") else None
@@ -80,7 +83,7 @@ def annotation_format(path: Path, record_type_name: str) -> AnnotationFormat | N
 
 def begins_with_lists(file: AnnotationFile) -> bool:
     """Return whether a file of JSON is a list of lists of lists or nulls, not of objects."""
-    return bool(_LIST_OF_LISTS.match(_head(file.path, file.kind).text))
+    return bool(_LIST_OF_LISTS.match(_head(file.path, file.name, file.kind).text))
 
 
 def _suffix(name: str) -> str:
@@ -88,8 +91,8 @@ def _suffix(name: str) -> str:
     return Path(bare).suffix
 
 
-def _head(path: Path, kind: RecordType) -> Head:
-    file = AnnotationFile(path=path, name=path.name, kind=kind, format=AnnotationFormat.JSONL)
+def _head(path: Path, name: str, kind: RecordType) -> Head:
+    file = AnnotationFile(path=path, name=name, kind=kind, format=AnnotationFormat.JSONL)
     with open_utf8(file.as_text(DataFormat.JSONL)) as utf8:
         text = utf8.source.read(_HEAD_BYTES).decode("utf-8", "replace")
     text = text.removeprefix("\ufeff").lstrip()
@@ -141,6 +144,16 @@ def _is_coco(head: Head) -> bool:
     return head.text.startswith("{") and not head.keys.isdisjoint(lists)
 
 
+def _is_coco_results(head: Head) -> bool:
+    # A record of its own has its image's name.
+    return head.keys >= {"image_id", "category_id"} and "image" not in head.keys
+
+
+def _is_xfund(head: Head) -> bool:
+    is_certain = '"document"' in head.text or "split" in head.keys
+    return head.text.startswith("{") and "documents" in head.keys and is_certain
+
+
 _OCR, _KIE, _LAYOUT = (frozenset({name}) for name in ("ocr", "kie", "layout"))
 _SIGNS: tuple[tuple[AnnotationFormat, frozenset[str], Callable[[Head], bool]], ...] = (
     (
@@ -171,7 +184,9 @@ _SIGNS: tuple[tuple[AnnotationFormat, frozenset[str], Callable[[Head], bool]], .
         lambda head: any(map(_SROIE_LINE.match, head.lines)),
     ),
     (AnnotationFormat.FUNSD, _OCR | _KIE, lambda head: "form" in head.keys),
+    (AnnotationFormat.XFUND, _OCR | _KIE, _is_xfund),
     (AnnotationFormat.COCO, _LAYOUT, _is_coco),
+    (AnnotationFormat.COCO_RESULTS, _LAYOUT, _is_coco_results),
     (AnnotationFormat.JSONL, frozenset({"ocr", "kie", "vqa", "layout"}), _is_record),
     (AnnotationFormat.SROIE_KEYS, _KIE, _is_sroie_keys),
 )

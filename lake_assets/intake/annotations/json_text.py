@@ -6,7 +6,6 @@ compressed or not, each value once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,13 @@ from lake_assets.errors import UnreadableSource
 from lake_assets.intake.annotations.model import AnnotationFile, Flaw, Refused
 from lake_assets.intake.formats import MAX_RECORD_CHARS, DataFormat
 from lake_assets.intake.model import RejectedRow
+from lake_assets.intake.readers.json_parser import Parsed, Parser, broken_record, parsed_line
 from lake_assets.intake.readers.json_records import Block, list_members, record_blocks
-from lake_assets.intake.readers.text import is_valid, open_text
+from lake_assets.intake.readers.text import open_text
 
 Document = dict[str, Any]
 """One JSON object."""
+_BLANK = " \t\r\n"
 
 
 def documents(file: AnnotationFile) -> Iterator[Document | Refused]:
@@ -73,40 +74,18 @@ def whole_json(file: AnnotationFile) -> Any:
 
 
 def strict_json(text: str) -> Any:
-    """Return what a JSON text means.
+    """Return what a JSON text means, numbers with all their digits.
 
     Raises:
-        Flaw: It is not valid: also NaN, a key that comes twice, text that no table can hold.
+        Flaw: It is not valid: also NaN, a key that comes twice or that no column can have, too many
+            levels, text that no table can hold.
     """
-    if not is_valid(text):
-        raise Flaw("line_is_valid_utf8", expected="UTF-8 text", actual="other bytes")
-    try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except RecursionError:
-        raise Flaw(
-            "record_is_not_nested_too_deeply", expected="a few levels", actual="more levels"
-        ) from None
-    except ValueError as error:
-        raise Flaw("line_is_valid_json", expected="valid JSON", actual=str(error)) from None
-    # Only text with an escape in it can mean a lone surrogate.
-    if "\\u" in text and not is_valid(json.dumps(value, ensure_ascii=False)):
-        raise Flaw(
-            "strings_are_valid_unicode",
-            expected="Unicode text",
-            actual="half of a surrogate pair",
-        )
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise Flaw("line_is_valid_json", expected="valid JSON", actual=f"{name} is not valid JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise Flaw("keys_are_unique", expected="each key once", actual="a key twice")
-    return value
+    parsed = parsed_line(Parser(), text.strip(_BLANK))
+    # As a value of an object: what holds for records holds for it, but that it need not be one.
+    broken = parsed.broken or broken_record(Parsed(parsed.text, {"value": parsed.value}))
+    if broken is not None:
+        raise Flaw(broken.rule, path=broken.path, expected=broken.expected, actual=broken.actual)
+    return parsed.value
 
 
 def _in_order(block: Block) -> Iterator[Document | Refused]:

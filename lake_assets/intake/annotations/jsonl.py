@@ -32,14 +32,16 @@ def read_jsonl(file: AnnotationFile) -> Iterator[Piece]:
             yield document
             continue
         try:
-            yield file.record(_columns(document, file.kind.columns))
+            yield file.record(*_parted(document, file.kind.columns))
         except Flaw as flaw:
             yield flaw.refusing(document)
 
 
-def _columns(document: Document, known: tuple[str, ...]) -> dict[str, Any]:
+def _parted(document: Document, known: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns of the record type, and what else there is."""
     geometry = {**_OUTLINES, **_BOXES} if "polygon" in known else {}
     columns: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     outlines: dict[str, Shape] = {}
     boxes: dict[str, Shape] = {}
     for key, value in document.items():
@@ -52,8 +54,8 @@ def _columns(document: Document, known: tuple[str, ...]) -> dict[str, Any]:
             _require_absent(columns, name, key)
             columns[name] = _OWN[name](value, key) if value is not None else None
         else:
-            columns[key] = value
-    return columns | values.placed(_only(outlines), _only(boxes))
+            others[key] = value
+    return columns | values.placed(_only(outlines), _only(boxes)), others
 
 
 def _require_absent(columns: dict[str, Any], name: str, key: str) -> None:

@@ -5,7 +5,7 @@ Invariant: each piece of a file is one record or one rejected row, and has one n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,7 @@ from lake_assets.intake.formats import DataFormat, compression_of
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.row_json import readable, row_json, text_json
 from lake_assets.intake.readers.source import DataFile, Limits
+from lake_assets.storage.system_tables import TASK_COLUMNS
 
 BLOCK_RECORDS = 5_000
 """Most records and rejected rows of a block."""
@@ -24,6 +25,9 @@ BLOCK_BYTES = 64 * 1024 * 1024
 _POINT_BYTES = 256
 """What a point takes as a dict of two floats."""
 _BLOCK_BYTES = 16 * 1024 * 1024
+_VALUE_BYTES = 64
+"""About what a number or an empty list takes."""
+_LAKES_OWN = frozenset(name.lower() for name in TASK_COLUMNS.names)
 
 
 class AnnotationFormat(StrEnum):
@@ -32,7 +36,9 @@ class AnnotationFormat(StrEnum):
     SROIE_BOXES = "sroie_boxes"
     SROIE_KEYS = "sroie_keys"
     FUNSD = "funsd"
+    XFUND = "xfund"
     COCO = "coco"
+    COCO_RESULTS = "coco_results"
     PAGE_XML = "page_xml"
     ALTO = "alto"
     HOCR = "hocr"
@@ -70,9 +76,23 @@ class AnnotationFile:
         path = PurePosixPath(self.name.replace("\\", "/"))
         return PurePosixPath(path.stem).stem if compression_of(path.name) else path.stem
 
-    def record(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return a record that has every column of its type; null unless among ``values``."""
-        return {**dict.fromkeys(self.kind.columns), **values}
+    def record(
+        self, values: dict[str, Any], own: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return a record that has every column of its type; null unless among ``values``.
+
+        Args:
+            values: What the format says, by column.
+            own: What the delivery says under keys that the format does not know. A key that is a
+                column already is kept as ``delivered_<column>``.
+
+        Raises:
+            Flaw: A key of ``own`` can be no column.
+        """
+        record = {**dict.fromkeys(self.kind.columns), **values}
+        if own:
+            _add_own(record, own)
+        return record
 
     def as_text(self, form: DataFormat | None = None) -> DataFile:
         """Return the file as the readers of text know it.
@@ -127,6 +147,28 @@ class Flaw(Exception):
         )
 
 
+def _add_own(record: dict[str, Any], own: Mapping[str, Any]) -> None:
+    taken = {name.lower() for name in record}
+    for key, value in own.items():
+        name = f"delivered_{key.lower()}" if key.lower() in taken else key
+        if name.lower() in taken:
+            raise Flaw(
+                "keys_differ_by_more_than_case",
+                path=key,
+                expected=f"no {name} beside it",
+                actual=key,
+            )
+        if key.lower() in _LAKES_OWN:
+            raise Flaw(
+                "keys_are_not_the_lakes_own",
+                path=key,
+                expected="keys other than those that the lake adds itself",
+                actual=key,
+            )
+        taken.add(name.lower())
+        record[name] = value
+
+
 def shown(value: object) -> str:
     """Return text as it is and other values as JSON, cut to 200 characters."""
     return (readable(value) if isinstance(value, str) else row_json(value))[:200]
@@ -153,7 +195,17 @@ def _byte_count(piece: Piece) -> int:
     if isinstance(piece, Refused):
         return len(piece.row_json)
     points = piece.get("polygon") or ()
-    return len(points) * _POINT_BYTES + sum(len(v) for v in piece.values() if type(v) is str)
+    others = sum(_weight(value) for name, value in piece.items() if name != "polygon")
+    return len(points) * _POINT_BYTES + others
+
+
+def _weight(value: Any) -> int:
+    """Return about how many bytes a JSON value takes in memory."""
+    if type(value) is str:
+        return len(value)
+    if type(value) is dict:
+        return _VALUE_BYTES + sum(map(_weight, value)) + sum(map(_weight, value.values()))
+    return _VALUE_BYTES + sum(map(_weight, value)) if type(value) is list else _VALUE_BYTES
 
 
 def _rejected(piece: Refused, name: str, number: int) -> RejectedRow:

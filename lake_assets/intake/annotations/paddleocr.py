@@ -40,7 +40,7 @@ def read_labels(file: AnnotationFile) -> Iterator[Piece]:
         for number, item in enumerate(items):
             try:
                 own = {"image": image, "reading_order": number, "level": "line"}
-                yield file.record(_labelled(item, f"[{number}]") | own)
+                yield file.record(_labelled(item, f"[{number}]") | own, _others(item))
             except Flaw as flaw:
                 yield flaw.refusing({"image": image, "item": item})
 
@@ -81,10 +81,13 @@ def _labelled(item: Any, path: str) -> dict[str, Any]:
         raise Flaw("record_is_an_object", path=path, expected="a JSON object", actual=item)
     place = f"{path}.points"
     return {
-        **{key: value for key, value in item.items() if key not in _LABELLED},
         "text": values.text(item.get("transcription"), f"{path}.transcription"),
         **values.polygon(values.points(item.get("points"), place), place).columns(),
     }
+
+
+def _others(item: Document) -> Document:
+    return {key: value for key, value in item.items() if key not in _LABELLED}
 
 
 def _texts(result: Any) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from lake_assets.intake.annotations import (
     page_xml,
     sroie,
     tesseract,
+    xfund,
 )
 from lake_assets.intake.annotations.formats import annotation_format
 from lake_assets.intake.annotations.model import (
@@ -33,7 +34,9 @@ _READERS: dict[AnnotationFormat, dict[str, _Reader]] = {
     AnnotationFormat.SROIE_BOXES: {"ocr": sroie.read_boxes},
     AnnotationFormat.SROIE_KEYS: {"kie": sroie.read_keys},
     AnnotationFormat.FUNSD: {"ocr": funsd.read_words, "kie": funsd.read_entities},
+    AnnotationFormat.XFUND: {"ocr": xfund.read_words, "kie": xfund.read_entities},
     AnnotationFormat.COCO: {"layout": coco.read_coco},
+    AnnotationFormat.COCO_RESULTS: {"layout": coco.read_results},
     AnnotationFormat.PAGE_XML: {"ocr": page_xml.read_text, "layout": page_xml.read_regions},
     AnnotationFormat.ALTO: {"ocr": alto.read_text, "layout": alto.read_blocks},
     AnnotationFormat.HOCR: {"ocr": hocr.read_hocr},
@@ -64,7 +67,7 @@ def read_annotations(
             bring them again.
     """
     kind = record_type(record_type_name)
-    form = format or annotation_format(path, kind.name)
+    form = format or annotation_format(path, kind.name, name=name)
     reader = _READERS[form].get(kind.name) if form else None
     if form is None or reader is None:
         raise _unsupported(name, kind, form)

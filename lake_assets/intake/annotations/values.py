@@ -5,6 +5,7 @@ Each function takes the path of the value, for the rejection, and raises ``Flaw`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from lake_assets.contracts.geometry import (
     shape_of_size,
 )
 from lake_assets.intake.annotations.model import Flaw
+from lake_assets.intake.readers.variant_text import Number
 
 # Python's float() also takes "1_000", "nan" and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -31,9 +33,12 @@ T = TypeVar("T")
 
 def number(value: Any, path: str) -> float:
     """Return a JSON number as a double; text, true and false are none."""
-    # Of most polygons this takes most of the time. JSON has no subclasses of numbers.
+    # Of most polygons this takes most of the time.
     kind = type(value)
     if kind is float:
+        return float(value)
+    # Written with more digits than a double has, as by printf("%.17g"): rounded, as everywhere.
+    if kind is Number and math.isfinite(value):
         return float(value)
     if kind is not int:
         raise Flaw("coordinates_are_numbers", path=path, expected="a number", actual=value)
