@@ -35,8 +35,9 @@ _QUERIES = (
     (
         "Text with its place: what stands beside TOTAL, in pixels of the photo",
         "select i.source_name as image, o.text, o.box from tasks.ocr t join tasks.ocr o "
-        "on t._image = o._image and abs(t.box.top - o.box.top) < 25 and t.text != o.text "
-        "join lake.images i on o._image = i.sha256 where t.text = 'TOTAL' order by image limit 4",
+        "on t._image = o._image and o.box.x_min > t.box.x_max and "
+        "abs(o.box.y_max - t.box.y_max) < 30 join lake.images i on o._image = i.sha256 "
+        "where t.text = 'TOTAL' order by image limit 4",
     ),
     (
         "Why rows were rejected; nothing is lost",
