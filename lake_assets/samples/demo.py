@@ -33,11 +33,11 @@ _QUERIES = (
         "join lake.images i on k._image = i.sha256 order by image, field limit 4",
     ),
     (
-        "Text with its place: what stands beside TOTAL, in pixels of the photo",
-        "select i.source_name as image, o.text, o.box from tasks.ocr t join tasks.ocr o "
-        "on t._image = o._image and o.box.x_min > t.box.x_max and "
-        "abs(o.box.y_max - t.box.y_max) < 30 join lake.images i on o._image = i.sha256 "
-        "where t.text = 'TOTAL' order by image limit 4",
+        "Text with its place: what stands to the right of TOTAL on the photo",
+        "select i.source_name as image, arg_min(o.text, abs(o.box.y_max - t.box.y_max)) as total "
+        "from tasks.ocr t join tasks.ocr o on t._image = o._image and o.box.x_min > t.box.x_max "
+        "join lake.images i on o._image = i.sha256 where t.text = 'TOTAL' "
+        "group by image order by image limit 4",
     ),
     (
         "Why rows were rejected; nothing is lost",
