@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from lake_assets.contracts.calendar import rows_outside_calendar, rows_without_words
 from lake_assets.contracts.exact import exactly
-from lake_assets.contracts.growth import widened
+from lake_assets.contracts.growth import grow_type, widened
 from lake_assets.contracts.json_texts import json_texts
+from lake_assets.contracts.list_columns import parents_of, regrouped
 from lake_assets.contracts.variants import is_variant, main_name, variant_name
 
 _types = pa.types
@@ -103,7 +104,7 @@ def _conformed(column: Any | None, kind: Any, length: int) -> Any:
         )
     if _types.is_list(kind):
         items = values.flatten()
-        return _regrouped(values, _conformed(items, kind.value_type, len(items)), kind)
+        return regrouped(values, _conformed(items, kind.value_type, len(items)), kind.value_field)
     return values.cast(kind)
 
 
@@ -165,7 +166,8 @@ def _fit_fields(
 ) -> dict[str, Any]:
     """Return the columns of a table or the fields of a struct: those known first, then new ones.
 
-    Names are matched without regard to case, and spelled as they are known.
+    Names are matched without regard to case, and spelled as they are known. Of several that differ
+    in nothing else, at most one has a value in a row: readers reject rows with more.
     """
     types = {field.name: field.type for field in known}
     spelling = _Spelling(types, given)
@@ -176,10 +178,10 @@ def _fit_fields(
         place = (
             _Place(None, _whole(values))
             if is_variant(name)
-            else _fit_column(values, types.get(name), rules)
+            else _fit_column(values, _type_so_far(name, fitted, types), rules)
         )
         if place.main is not None:
-            fitted[name] = place.main
+            fitted[name] = _either(fitted.get(name), place.main)
         if place.variant is not None:
             beside = name if is_variant(name) else spelling.of(variant_name(name))
             variants.setdefault(beside, []).append(place.variant)
@@ -191,6 +193,18 @@ def _fit_fields(
         name: pa.nulls(length, types[name]) if values is None else values
         for name, values in fitted.items()
     }
+
+
+def _type_so_far(name: str, fitted: Mapping[str, Any], types: Mapping[str, Any]) -> Any | None:
+    column = fitted.get(name)
+    return types.get(name) if column is None else column.type
+
+
+def _either(before: Any | None, more: Any) -> Any:
+    """Return the values of two columns as one, in the type of the second, which has grown."""
+    if before is None:
+        return more
+    return pc.coalesce(_conformed(before, more.type, len(before)), _whole(more))
 
 
 class _Spelling:
@@ -223,15 +237,26 @@ def _typed(values: Any, rules: _Rules) -> Any | None:
     if _types.is_null(kind) or (not rules.is_decided and values.null_count == len(values)):
         return None
     if _types.is_struct(kind):
-        children = zip(kind, values.flatten(), strict=True)
-        inner = [(field.name, _typed(child, rules)) for field, child in children]
-        fields = [(name, found) for name, found in inner if found is not None]
-        return pa.struct(fields) if fields else None
+        return _typed_struct(values, rules)
     if _types.is_list(kind):
         item = _typed(values.flatten(), rules)
         return None if item is None else pa.list_(item)
     is_map_of_nulls = _types.is_map(kind) and _types.is_null(kind.item_type)
     return None if is_map_of_nulls else kind
+
+
+def _typed_struct(values: Any, rules: _Rules) -> Any | None:
+    fields: dict[str, Any] = {}
+    for field, child in zip(values.type, values.flatten(), strict=True):
+        found = _typed(child, rules)
+        if found is not None:
+            before = fields.get(field.name.lower())
+            fields[field.name.lower()] = (
+                pa.field(field.name, found)
+                if before is None
+                else before.with_type(grow_type(before.type, found))
+            )
+    return pa.struct(list(fields.values())) if fields else None
 
 
 def _fit_value(values: Any, known: Any, rules: _Rules) -> _Place:
@@ -252,9 +277,9 @@ def _fit_lists(values: Any, known: Any, rules: _Rules) -> _Place:
     items = values.flatten()
     place = _fit_value(items, known.value_type, rules)
     if place.variant is None:
-        return _Place(_regrouped(values, place.main, known))
-    parents = pc.list_parent_indices(values).filter(place.variant.is_valid())
-    bad = pc.is_in(pa.arange(0, len(values)), parents.cast(pa.int64()))
+        return _Place(regrouped(values, place.main, known.value_field))
+    parents = parents_of(values).filter(place.variant.is_valid())
+    bad = pc.is_in(pa.arange(0, len(values)), parents)
     # Once more, because what only the bad lists hold must not widen or add anything.
     good = _fit_lists(pc.if_else(bad, pa.scalar(None, values.type), values), known, rules)
     return _Place(good.main, _texts_of(values, bad))
@@ -271,15 +296,6 @@ def _struct(fields: Mapping[str, Any], like: Any) -> Any:
     kinds = [pa.field(name, values.type) for name, values in fields.items()]
     mask = like.is_null() if like.null_count else None
     return pa.StructArray.from_arrays(list(fields.values()), fields=kinds, mask=mask)
-
-
-def _regrouped(like: Any, items: Any, kind: Any) -> Any:
-    """Return lists of these items, as long as those of ``like`` and null where they are."""
-    lengths = pc.fill_null(pc.list_value_length(like), 0).cast(pa.int32())
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
-    inner = kind.value_field.with_type(items.type)
-    mask = like.is_null() if like.null_count else None
-    return pa.ListArray.from_arrays(offsets, items, type=pa.list_(inner), mask=mask)
 
 
 def _whole(column: Any) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.list_columns import regrouped
 from lake_assets.contracts.variants import is_variant, main_name
 
 NO_TIME = "<value out of range"
@@ -151,16 +152,7 @@ def _key(name: str) -> str:
 
 
 def _lists(values: Any) -> Any:
-    return _bracketed(_regrouped(values, pc.fill_null(json_texts(values.flatten()), "null")))
-
-
-def _regrouped(values: Any, items: Any) -> Any:
-    """Return ``items``, one for each item of the lists ``values``, as lists of the same lengths."""
-    lengths = pc.fill_null(pc.list_value_length(values), 0).cast(pa.int32())
-    ends = pc.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])
-    lists = pa.ListArray.from_arrays(offsets, items)
-    return pc.if_else(values.is_valid(), lists, pa.scalar(None, lists.type))
+    return _bracketed(regrouped(values, pc.fill_null(json_texts(values.flatten()), "null")))
 
 
 def _bracketed(lists: Any) -> Any:
@@ -176,13 +168,13 @@ def _maps(values: Any) -> Any:
     distinct = [row is None or len({*row}) == len(row) for row in _keys_by_row(pairs, keys)]
     objects = pc.binary_join_element_wise(names, texts, ": ")
     whole = pc.binary_join_element_wise(
-        "{", pc.binary_join(_regrouped(pairs, objects), ", "), "}", ""
+        "{", pc.binary_join(regrouped(pairs, objects), ", "), "}", ""
     )
     return pc.if_else(pa.array(distinct), whole, _as_pairs(pairs, names, texts))
 
 
 def _keys_by_row(pairs: Any, keys: Any) -> list[Any]:
-    rows: list[Any] = _regrouped(pairs, keys).to_pylist()
+    rows: list[Any] = regrouped(pairs, keys).to_pylist()
     return rows
 
 
@@ -190,7 +182,7 @@ def _as_pairs(pairs: Any, names: Any, texts: Any) -> Any:
     each = pc.binary_join_element_wise(
         "[", pc.binary_join_element_wise(names, texts, ", "), "]", ""
     )
-    return _bracketed(_regrouped(pairs, each))
+    return _bracketed(regrouped(pairs, each))
 
 
 def _dictionaries(values: Any) -> Any:

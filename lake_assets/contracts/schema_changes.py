@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from lake_assets.contracts.growth import type_words
 from lake_assets.contracts.json_texts import json_texts
+from lake_assets.contracts.list_columns import parents_of
 from lake_assets.contracts.variants import is_variant, main_name
 
 Kind = Literal["added", "widened", "variant"]
@@ -124,8 +125,8 @@ def _mask(values: Any, steps: Steps) -> Any:
     if not steps:
         return values.is_valid()
     if steps[0] == ITEMS:
-        parents = pc.list_parent_indices(values).filter(_mask(values.flatten(), steps[1:]))
-        return pc.is_in(pa.arange(0, len(values)), parents.cast(pa.int64()))
+        parents = parents_of(values).filter(_mask(values.flatten(), steps[1:]))
+        return pc.is_in(pa.arange(0, len(values)), parents)
     return _mask(_field(values, steps[0]), steps[1:])
 
 

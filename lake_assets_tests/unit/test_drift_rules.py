@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lake_assets.contracts.drift import conform, fit_rows
 from lake_assets.contracts.growth import grow_schema, grow_type
+from lake_assets.contracts.schema_changes import needs
 from lake_assets.contracts.variants import merged_rows
 
 INT, LONG, FLOAT, DOUBLE, TEXT = pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string()
@@ -346,6 +347,39 @@ def test_variants_that_a_reader_brought_are_kept_and_others_join_them():
         "a": [None, None, 2], "a__variant": ["1.5", '"x"', None],
         "new__variant": ["[]", None, None],
     }  # fmt: skip
+
+
+SPELLED = pa.array([{"x": 1}, {"X": "b"}, {"X": None}, None], struct(x=LONG, X=TEXT))
+
+
+@pytest.mark.parametrize("known", [[], [("a", struct(x=LONG))], [("A", struct(X=TEXT))]])
+def test_columns_that_differ_only_in_case_are_one_and_lose_nothing(known):
+    plain = pa.table({"b": pa.array([1, None, None, None], LONG), "B": [None, "2", None, None],
+                      "a": SPELLED})  # fmt: skip
+    rows = merged_rows(fit_rows(plain, pa.schema(known)).rows)
+    found = [{name.lower(): inner for name, inner in row.items()} for row in rows]
+    assert [row["b"] for row in found] == [1, "2", None, None]
+    places = [row["a"] and {name.lower(): inner for name, inner in row["a"].items()}
+              for row in found]  # fmt: skip
+    assert places == [{"x": 1}, {"x": "b"}, {"x": None}, None]
+
+
+@pytest.mark.parametrize("items", [LONG, struct(x=LONG)], ids=["numbers", "structs"])
+def test_what_lies_beneath_a_null_list_is_none_of_its_items(items):
+    values = pa.array([1, 2, 3, 4, 2**40], LONG)
+    values = values if items == LONG else pa.StructArray.from_arrays([values], fields=list(items))
+    lists = pa.ListArray.from_arrays(
+        pa.array([0, 2, 4, 5], INT), values, mask=pa.array([False, True, False])
+    )
+    rows = pa.table({"n": [1, 2, 3], "a": lists})
+    for known in (pa.list_(INT), pa.list_(struct(x=INT)), pa.list_(TEXT), TEXT):
+        table = pa.schema([("n", LONG), ("a", known)])
+        fitted = fit_rows(rows, table, widen=False)
+        assert equal(merged_rows(fitted.rows), rows.to_pylist())
+        assert {row for need in needs(fitted.rows, table) for row in need.rows.to_pylist()} <= {
+            0,
+            2,
+        }
 
 
 def test_only_what_is_kept_widens_a_list():

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.list_columns import regrouped
 from lake_assets.intake.readers.places import Place, has_possible_variant
 from lake_assets.intake.readers.source import table_of
 from lake_assets.intake.readers.values import DoesNotFit, fit_json
@@ -86,7 +87,7 @@ def _without(column: Any, place: Place) -> Any:
         column = column.combine_chunks()
     if place.item is not None:
         items = _without(column.flatten(), place.item)
-        return _list_like(column, items)
+        return regrouped(column, items)
     inner = dict(zip((f.name for f in column.type), column.flatten(), strict=True))
     pairs = [
         pair
@@ -96,13 +97,6 @@ def _without(column: Any, place: Place) -> Any:
     fields = [pa.field(name, values.type) for name, values in pairs]
     arrays = [values for _, values in pairs]
     return pa.StructArray.from_arrays(arrays, fields=fields, mask=column.is_null())
-
-
-def _list_like(column: pa.ListArray, items: pa.Array) -> pa.ListArray:
-    lengths = pa.compute.fill_null(pa.compute.list_value_length(column), 0)
-    ends = pa.compute.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
-    return pa.ListArray.from_arrays(offsets, items, mask=column.is_null())
 
 
 def _require_places(records: Sequence[Mapping[str, Any]], places: Mapping[str, Place]) -> None:
