@@ -191,7 +191,12 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _content(row: Mapping[str, Any]) -> Any:
-    return json.loads(row["row_json"]) if row["row_json"] else None
+    """Return the rejected row; numbers with more digits than JSON's readers keep are text."""
+    from lake_assets.contracts.variants import variant_value
+    from lake_assets.intake.readers.row_json import row_json
+
+    text = row["row_json"]
+    return json.loads(row_json(variant_value(text))) if text else None
 
 
 def _print_rows(

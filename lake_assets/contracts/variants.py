@@ -16,7 +16,8 @@ import pyarrow as pa
 VARIANT_SUFFIX = "__variant"
 
 _MOST_DIGITS = 4_000
-"""Python 3.11 and later refuse to make an ``int`` of more than 4,300 digits of text."""
+"""Python 3.11 and later refuse to make an ``int`` of more than 4,300 digits of text, or text of one.
+"""
 
 
 def is_variant(name: str) -> bool:
@@ -37,9 +38,9 @@ def variant_name(name: str) -> str:
 def merged_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows as Python has them, variants back in their places at every depth.
 
-    Keys are the main columns, and those that have a variant alone. Numbers of variants are ``int``
-    with all their digits, ``float``, or ``Decimal`` where that has more digits. Maps are lists of
-    pairs, as ``to_pylist`` has them.
+    Keys are the main columns, and those that have a variant alone. Numbers of variants are ``int``,
+    ``float``, or ``Decimal`` where only that has all their digits. Maps are lists of pairs, as
+    ``to_pylist`` has them.
     """
     return merged(table.to_pylist(), table.schema)
 
@@ -107,5 +108,5 @@ def _float(text: str) -> float | Decimal:
     return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
 
 
-def _int(text: str) -> int:
-    return int(text) if len(text) <= _MOST_DIGITS else int(Decimal(text))
+def _int(text: str) -> int | Decimal:
+    return int(text) if len(text) <= _MOST_DIGITS else Decimal(text)

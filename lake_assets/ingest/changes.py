@@ -53,7 +53,10 @@ def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) 
     if asset == "quarantine":
         return QUARANTINE
     contract = stores.registry().promise(name)
-    own = contract.promised_columns() if isinstance(contract, TaskContract) else pa.schema([])
+    own = pa.schema([])
+    if isinstance(contract, TaskContract):
+        # What the table has comes first: the contract may say another type since it was made.
+        own = grow_schema(stores.tables.schema(name.table) or own, contract.promised_columns())
     for part in group.parts["raw"] if group else ():
         own = grow_schema(own, schema_of_part(part))
     lake_columns = columns_of(name).names

@@ -159,19 +159,19 @@ def rejected_row(
 
 
 def check_unique_columns(table: Any, contract: Contract) -> None:
-    """Raise unless ``table``, as delivered, has each column that makes a row unique.
+    """Raise unless ``table``, as delivered, has values for each column that makes a row unique.
 
-    Rows without them would all be the same row.
+    Rows without one of them would be the same row, however they differ.
 
     Raises:
         SchemaMismatch.
     """
-    delivered = {name.lower() for name in table.column_names}
+    delivered = {main_name(name).lower() for name in table.column_names}
     missing = [name for name in contract.key if name.lower() not in delivered]
     if missing and table.num_rows:
         raise SchemaMismatch(
             f"the contract says unique_by: {', '.join(contract.key)}; the delivery lacks "
-            f"{', '.join(missing)}. Add the column, or correct the contract",
+            f"{', '.join(missing)}, or has no value there. Add the column, or correct the contract",
             columns=missing,
         )
 
@@ -289,8 +289,8 @@ def check_partition_columns(table: Any, partition_by: tuple[tuple[str, str], ...
     for transform, column in partition_by:
         if column not in table.column_names:
             raise SchemaMismatch(
-                f"the dataset's table is partitioned by {column!r}, which the delivery lacks; add "
-                "it, or correct partition_by before the first upload",
+                f"the dataset's table is partitioned by {column!r}, which the delivery lacks, or "
+                "has no value in; add it, or correct partition_by before the first upload",
                 column=column,
             )
         taken = partition_field_name(transform, column)

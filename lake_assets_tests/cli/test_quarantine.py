@@ -86,6 +86,16 @@ def test_a_list_can_be_narrowed(typed: Run, rejected: str, words: tuple[str, ...
     assert len(typed("quarantine", "list", "--json", *words).json["rows"]) == count
 
 
+def test_rows_with_numbers_that_json_readers_do_not_keep_are_shown(
+    typed: Run, lake: Lake, tmp_path: Path
+):
+    many = "7" * 5000
+    deliver(lake, tmp_path, "odd.jsonl", f'{{"": {many}, "k": 1e400}}', '{"n": 1}')
+    (row,) = typed("quarantine", "list", "--json").json["rows"]
+    assert row["content"] == {"": many, "k": "1E+400"}
+    assert many in typed("quarantine", "show", row["quarantine_id"]).out
+
+
 def test_a_list_of_one_upload(typed: Run, rejected: str):
     assert (
         len(typed("quarantine", "list", "--json", "--upload", rejected.lower()).json["rows"]) == 3

@@ -424,6 +424,37 @@ def test_a_key_is_the_same_wherever_its_value_stands(lake):
     assert (outcome.accepted, outcome.duplicate) == (1, 1)
 
 
+DIGITS = "7" * 5000
+
+
+def test_a_number_of_thousands_of_digits_may_be_a_key_and_be_rejected(lake, tmp_path):
+    promise(lake, unique_by=["k"])
+    (tmp_path / "a.jsonl").write_text(f'{{"k": {DIGITS}}}\n{{"k": 1}}\n{{"k": {DIGITS}}}\n')
+    assert deliver(lake, tmp_path / "a.jsonl") == (2, 0)
+    assert {row["k"] for row in records(lake)} == {1, Decimal(DIGITS)}
+    promise(lake, drift="quarantine")
+    (tmp_path / "b.jsonl").write_text(f'{{"k": 2, "n": {DIGITS}}}\n')
+    assert deliver(lake, tmp_path / "b.jsonl") == (0, 1)
+    assert DIGITS in lake.sql("SELECT row_json FROM lake.quarantine").fetchone()[0]
+
+
+def test_a_number_that_nothing_can_hold_is_rejected(lake, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"k": 1e9999999999999999999}\n{"k": 1e99999}\n{"k": 1}\n')
+    assert deliver(lake, tmp_path / "a.jsonl") == (2, 1)
+    assert records(lake) == [{"k": 1}, {"k": Decimal("1e99999")}]
+    rule = lake.sql("SELECT rule, actual FROM lake.quarantine").fetchone()
+    assert rule == ("numbers_have_a_value", "1e9999999999999999999")
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_key_of_which_no_value_has_a_type_is_one_all_the_same(lake, tmp_path, digits):
+    promise(lake, unique_by=["k"])
+    (tmp_path / "a.jsonl").write_text(
+        "".join(f'{{"k": {"9" * digits}{n % 2}}}\n' for n in range(3))
+    )
+    assert deliver(lake, tmp_path / "a.jsonl") == (2, 0)
+
+
 def test_sql_and_records_read_both_columns_as_one(lake):
     for k in ("abc", ["def", "ghi"], 200):
         deliver(lake, pa.table({"k": [k]}))

@@ -10,6 +10,7 @@ import json
 import shutil
 import tarfile
 
+import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
@@ -498,6 +499,16 @@ def test_notes_go_in_once_the_contract_allows_them(annotated):
     assert [row["id"] for row in sorted(lake.records(NOTES), key=lambda r: r["id"])] == [1, 2, 3]
     assert all(row["_image"] for row in lake.records(NOTES))
     assert counts(lake.deliver(notes, NOTES)) == (3, 0, 0, 3)
+
+
+def test_a_field_that_is_promised_another_type_by_now_keeps_that_of_its_table(annotated):
+    lake = annotated
+    lake.promise_notes(fields={"score": "string", "id": "long"})
+    lake.deliver(lake.jsonl("one.jsonl", {"id": 1, "score": "good"}), NOTES)
+    lake.promise_notes(fields={"score": "long", "id": "long"})
+    assert counts(lake.deliver(lake.jsonl("two.jsonl", {"id": 2}), NOTES)) == (1, 1, 0, 0)
+    with lake.lake() as opened:
+        assert opened.stores.tables.schema(NOTES.table).field("score").type == pa.string()
 
 
 def test_a_note_whose_key_another_has_stays(annotated):

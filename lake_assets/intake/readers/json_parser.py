@@ -15,7 +15,13 @@ from typing import Any
 from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
 from lake_assets.intake.readers.source import OWN_COLUMNS
 from lake_assets.intake.readers.text import is_valid
-from lake_assets.intake.readers.variant_text import has_long_number, parsed_float, parsed_int
+from lake_assets.intake.readers.variant_text import (
+    Number,
+    has_long_number,
+    has_value,
+    parsed_float,
+    parsed_int,
+)
 
 MAX_DEPTH = 40
 """Deepest nesting of a record. Parquet's readers end at 100 levels (see ``MAX_PARQUET_DEPTH``), and
@@ -32,6 +38,7 @@ OF_NAMES = frozenset(
 """Rules that valid objects break, of which no value is lost when they are read again."""
 _MOST_KNOWN = 256
 """Lists of keys that are known to be good, and the keys of one."""
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Parser:
         self._exact = json.JSONDecoder(
             parse_constant=self._constant,
             object_pairs_hook=self._object,
-            parse_float=parsed_float,
+            parse_float=self._float,
             parse_int=parsed_int,
         )
 
@@ -93,6 +100,13 @@ class Parser:
 
     def _constant(self, name: str) -> None:
         self._broken = Broken("line_is_valid_json", "valid JSON", f"{name} is not valid JSON")
+
+    def _float(self, text: str) -> float:
+        value = parsed_float(text)
+        if isinstance(value, Number) and not has_value(value):
+            expected = "exponents of at most 18 digits"
+            self._broken = Broken("numbers_have_a_value", expected, text[:_SHOWN])
+        return value
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)

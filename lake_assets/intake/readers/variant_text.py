@@ -68,6 +68,15 @@ def _is_held(value: float, text: str) -> bool:
         return False
 
 
+def has_value(number: Number) -> bool:
+    """Return whether any type of Python has the number: its exponent may have 18 digits."""
+    try:
+        Decimal(number.text)
+    except InvalidOperation:
+        return False
+    return True
+
+
 def json_text(value: Any) -> str:
     """Return a JSON value as canonical text."""
     if isinstance(value, str):
