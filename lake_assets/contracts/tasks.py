@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ValidationError, model_serializer, model_validator
@@ -25,6 +25,7 @@ from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import check_name
 from lake_assets.contracts.record_types import RecordType, record_type
 from lake_assets.contracts.registry_text import problems_in_words
+from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
 from lake_assets.errors import InvalidMetadata, InvalidName, InvalidRequest
 
 if TYPE_CHECKING:
@@ -89,12 +90,29 @@ def _type_name(text: str) -> str:
 
 
 def _column_name(text: str) -> str:
-    if text.startswith("_") or text in TASK_COLUMNS:
+    if text.startswith("_") or text.lower() in TASK_COLUMNS:
         raise ValueError(f"{text!r} is a column that the lake fills in itself; rename it")
+    return _delivered_name(text)
+
+
+def _delivered_name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a field has no name; name it, or leave it out")
+    if is_variant(text):
+        raise ValueError(
+            f"{text!r} ends in {VARIANT_SUFFIX}, which the lake adds itself; rename it"
+        )
     return text
 
 
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("no value would be allowed; name some, or leave it out")
+    return values
+
+
 ColumnName = Annotated[str, AfterValidator(_column_name)]
+DeliveredName = Annotated[str, AfterValidator(_delivered_name)]
 
 
 class FieldRule(ContractModel):
@@ -121,17 +139,17 @@ class TaskContract(ContractModel):
     """``ocr``, ``kie``, ``vqa`` or ``layout``; None: records have what ``fields`` says, or more."""
     required_fields: tuple[ColumnName, ...] = ()
     """What must be said of each upload; a column of the task's table each."""
-    allowed_values: dict[ColumnName, tuple[str, ...]] = {}
+    allowed_values: dict[ColumnName, Annotated[tuple[str, ...], AfterValidator(_some)]] = {}
     fields: dict[ColumnName, FieldRule] = {}
     """Fields of the records, besides those of the record type."""
-    image_field: str | None = None
+    image_field: DeliveredName | None = None
     """Field that refers to an image of the dataset; None: that of the record type, if any."""
     image_by: Literal["name", "sha256", "record_id"] = "name"
     """What it holds: the image's file name (with or without folder and suffix) or SHA-256; its
     SHA-256; or the ``_record_id`` of the image's row."""
     drift: Drift = "evolve"
     """What becomes of records that need another schema than the task's table has."""
-    unique_by: tuple[str, ...] = ()
+    unique_by: tuple[DeliveredName, ...] = ()
     """Fields that make a record unique in its variant; empty: those of the record type, if it has
     any, or else no two records are the same."""
 
@@ -152,7 +170,16 @@ class TaskContract(ContractModel):
         both = sorted({*self.fields} & {*self.built_in_columns()})
         if both:
             raise ValueError(f"fields: {', '.join(both)} are those of the record type already")
+        self._require_one_spelling()
         return self
+
+    def _require_one_spelling(self) -> None:
+        spelled: dict[str, str] = {}
+        image = [self.image_field] if self.image_field else []
+        for name in (*self.built_in_columns(), *self.metadata_fields(), *self.fields, *image):
+            before = spelled.setdefault(name.lower(), name)
+            if before != name:
+                raise ValueError(f"{before} and {name} are one column; spell them alike")
 
     @property
     def built_in(self) -> RecordType | None:
@@ -251,21 +278,30 @@ def require_metadata(task: str, contract: TaskContract, meta: Mapping[str, str])
 
 def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterator[str]:
     """Yield, in words, each way in which ``meta`` breaks ``contract``."""
-    from difflib import get_close_matches
-
-    allowed = contract.allowed_values
-    for name in contract.required_fields:
-        if not meta.get(name, "").strip():
-            of = f" (one of {', '.join(allowed[name])})" if name in allowed else ""
-            yield f"{name} is missing{of}"
-    known = contract.metadata_fields()
-    missing = [name for name in contract.required_fields if not meta.get(name, "").strip()]
+    texts: dict[str, str] = {}
     for name, value in meta.items():
+        if isinstance(name, str) and isinstance(value, str):
+            texts[name] = value
+        else:
+            yield f"{name} is {value!r}, and should be text"
+    allowed = contract.allowed_values
+    blank = [name for name in contract.required_fields if not texts.get(name, "").strip()]
+    missing = [name for name in blank if name in texts or name not in meta]
+    for name in missing:
+        of = f" (one of {', '.join(allowed[name])})" if name in allowed else ""
+        yield f"{name} is missing{of}"
+    for name, value in texts.items():
         if name in allowed and value not in allowed[name] and value.strip():
             yield f"{name} is {value!r}, allowed are {', '.join(allowed[name])}"
-        if name in known:
-            continue
-        close = get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
-        close += get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE_IF_MISSING)
-        if close:
-            yield f"{name!r} is no field of it; did you mean {close[0]}?"
+    yield from _misspelt(texts, contract.metadata_fields(), missing)
+
+
+def _misspelt(names: Iterable[str], known: Sequence[str], missing: Sequence[str]) -> Iterator[str]:
+    from difflib import get_close_matches
+
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+            close += get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE_IF_MISSING)
+            if close:
+                yield f"{name!r} is no field of it; did you mean {close[0]}?"

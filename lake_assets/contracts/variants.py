@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VARIANT_SUFFIX = "__variant"
 
 _MOST_DIGITS = 4_000
-"""Python 3.11 and later refuse to make an ``int`` of more than 4,300 digits of text, or text of one.
-"""
+"""Python 3.11 and later make no ``int`` of more than 4,300 digits of text, nor text of one."""
 
 
 def is_variant(name: str) -> bool:
@@ -65,6 +65,8 @@ _Merge = Callable[[Any], Any]
 
 def _merging(kind: pa.DataType) -> _Merge | None:
     """Return what merges a value of a type; None if there is nothing to merge in it."""
+    import pyarrow as pa  # here, because the registry's models need the names alone
+
     if pa.types.is_struct(kind):
         return _or_null(_merging_struct(list(kind)))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):

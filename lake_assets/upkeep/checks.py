@@ -21,6 +21,7 @@ from lake_assets.contracts.names import (
 )
 from lake_assets.contracts.registry import Registry
 from lake_assets.contracts.tasks import TaskContract
+from lake_assets.contracts.variants import main_name
 from lake_assets.errors import DamagedTable
 from lake_assets.storage.system_tables import (
     DATASET_KEY,
@@ -122,7 +123,9 @@ def schema_matches_table(stores: Stores, names: Sequence[Destination]) -> Result
         if schema is None:
             results[name] = CheckResult(passed=True, summary=f"{name.table} does not exist yet")
             continue
-        missing = sorted(_promised_columns(registry, name) - {*schema.names})
+        known = {main_name(column).lower() for column in schema.names}
+        promised = _promised_columns(registry, name)
+        missing = sorted(column for column in promised if column.lower() not in known)
         look.rows(name.table, f"SELECT * FROM {name.table} LIMIT 0", parameters=())
         results[name] = CheckResult(
             passed=not missing,

@@ -6,10 +6,16 @@ also tell of a contract that was made stricter since, or of images that are gone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import pyarrow as pa
+
+from lake_assets.contracts.growth import type_words
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
 from lake_assets.contracts.tasks import TaskContract
+from lake_assets.contracts.variants import is_variant, variant_name
 from lake_assets.storage.system_tables import IMAGES
 from lake_assets.stores import Stores
 from lake_assets.upkeep.checks import (
@@ -25,14 +31,17 @@ from lake_assets.upkeep.checks import (
 )
 from lake_assets.upkeep.look import Look
 
-Question = Callable[[TaskContract, frozenset[str]], Iterator[tuple[str, str]]]
+_types = pa.types
+Columns = Mapping[str, Any]
+"""Columns of a task's table (``pyarrow.Field``), by their names in lower case."""
+Question = Callable[[TaskContract, Columns], Iterator[tuple[str, str]]]
 """Yields (what is meant, SQL condition of records that are wrong), given the table's columns."""
 
 
 def records_refer_to_known_images(stores: Stores, names: Sequence[VariantName]) -> Results:
     """Each record refers to an image of its dataset that the lake has."""
 
-    def unknown(contract: TaskContract, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
+    def unknown(contract: TaskContract, columns: Columns) -> Iterator[tuple[str, str]]:
         if contract.refers_by:
             yield contract.refers_by, "image.sha256 IS NULL"
 
@@ -42,7 +51,7 @@ def records_refer_to_known_images(stores: Stores, names: Sequence[VariantName]) 
 def boxes_lie_inside_their_images(stores: Stores, names: Sequence[VariantName]) -> Results:
     """No box of a record reaches beyond its image."""
 
-    def outside(contract: TaskContract, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
+    def outside(contract: TaskContract, columns: Columns) -> Iterator[tuple[str, str]]:
         if "box" in contract.built_in_columns() and "box" in columns:
             yield (
                 "box",
@@ -56,9 +65,9 @@ def boxes_lie_inside_their_images(stores: Stores, names: Sequence[VariantName]) 
 def required_fields_are_present(stores: Stores, names: Sequence[VariantName]) -> Results:
     """Each record has a value in every field that its contract asks for."""
 
-    def missing(contract: TaskContract, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
+    def missing(contract: TaskContract, columns: Columns) -> Iterator[tuple[str, str]]:
         for name in dict.fromkeys([*contract.required_fields, *contract.required_in_records()]):
-            yield name, _is_empty(name) if name in columns else "true"
+            yield name, " AND ".join(map(_is_empty, _both(name, columns))) or "true"
 
     return _judged(stores, names, missing)
 
@@ -66,11 +75,11 @@ def required_fields_are_present(stores: Stores, names: Sequence[VariantName]) ->
 def fields_hold_allowed_values(stores: Stores, names: Sequence[VariantName]) -> Results:
     """No record has a value that its contract does not allow."""
 
-    def forbidden(contract: TaskContract, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
+    def forbidden(contract: TaskContract, columns: Columns) -> Iterator[tuple[str, str]]:
         for name, allowed in contract.allowed_in_columns().items():
-            if name in columns:
-                values = ", ".join(_quoted(value) for value in allowed)
-                yield name, f"record.{_name(name)}::VARCHAR NOT IN ({values})"
+            wrong = [_is_none_of(field, allowed) for field in _both(name, columns)]
+            if wrong:
+                yield name, " OR ".join(wrong)
 
     return _judged(stores, names, forbidden)
 
@@ -78,11 +87,12 @@ def fields_hold_allowed_values(stores: Stores, names: Sequence[VariantName]) -> 
 def keys_are_unique(stores: Stores, names: Sequence[VariantName]) -> Results:
     """No two records have the key that their contract says makes a record unique."""
 
-    def twice(contract: TaskContract, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
-        key = [name for name in contract.key if name in columns]
+    def twice(contract: TaskContract, columns: Columns) -> Iterator[tuple[str, str]]:
+        key = [field for name in contract.key for field in _both(name, columns)]
         if key:
-            listed = ", ".join(f"record.{_name(name)}" for name in key)
-            yield ", ".join(key), f"count(*) OVER (PARTITION BY {listed}) > 1"
+            listed = ", ".join(map(_column, key))
+            told = ", ".join(contract.key)
+            yield told, f"count(*) OVER (PARTITION BY {listed}) > 1"
 
     return _judged(stores, names, twice)
 
@@ -94,7 +104,7 @@ def _judged(stores: Stores, names: Sequence[VariantName], question: Question) ->
     for name in names:
         contract = registry.tasks.get(name.task, TaskContract())
         schema = stores.tables.schema(name.table) if look.has(name.table) else None
-        columns = frozenset(schema.names) if schema is not None else frozenset()
+        columns = {field.name.lower(): field for field in schema or ()}
         asked = list(question(contract, columns)) if columns else []
         found = _wrong_records(look, name, asked)
         wrong = {what: count for (what, _), count in zip(asked, found[1:], strict=True) if count}
@@ -131,14 +141,48 @@ def _wrong_records(
 _OF_DATASET = "WHERE provider = $1 AND dataset = $2"
 
 
-def _is_empty(name: str) -> str:
-    """Return the SQL condition that a field is null, or text or a list without anything in it."""
-    text = f"trim(record.{_name(name)}::VARCHAR)"
-    return f"(record.{_name(name)} IS NULL OR {text} IN ('', '[]'))"
+def _both(name: str, columns: Columns) -> list[Any]:
+    """Return the column that has a contract's field, and its variant: those that there are."""
+    names = (name.lower(), variant_name(name.lower()))
+    return [columns[each] for each in names if each in columns]
 
 
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
+def _is_empty(field: Any) -> str:
+    """Return the SQL condition that a column is null, or text or a list without anything in it."""
+    column = _column(field)
+    if _types.is_string(field.type) or _types.is_large_string(field.type):
+        return f"coalesce(trim({column}) = '', true)"
+    if _types.is_list(field.type) or _types.is_large_list(field.type):
+        return f"coalesce(len({column}) = 0, true)"
+    return f"{column} IS NULL"
+
+
+def _is_none_of(field: Any, allowed: Sequence[str]) -> str:
+    """Return the SQL condition that a column has a value, and none of those that are allowed."""
+    column = _column(field)
+    if is_variant(field.name):
+        texts = [*allowed, *(json.dumps(text, ensure_ascii=False) for text in allowed)]
+        values = ", ".join(map(_quoted, texts))
+    elif _types.is_nested(field.type):
+        column = f"to_json({column})::VARCHAR"
+        values = ", ".join(_quoted(_as_json(text)) for text in allowed)
+    else:  # as what they mean: `1` is `1.0` to a double
+        kind = type_words(field.type)
+        values = ", ".join(f"TRY_CAST({_quoted(text)} AS {kind})" for text in allowed)
+    return f"({column} IS NOT NULL AND NOT coalesce(list_contains([{values}], {column}), false))"
+
+
+def _as_json(text: str) -> str:
+    """Return the text of a nested value as DuckDB writes it; other text as it is."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+    except ValueError:
+        return text
+
+
+def _column(field: Any) -> str:
+    quoted = field.name.replace('"', '""')
+    return f'record."{quoted}"'
 
 
 def _quoted(value: str) -> str:

@@ -511,6 +511,34 @@ def test_a_field_that_is_promised_another_type_by_now_keeps_that_of_its_table(an
         assert opened.stores.tables.schema(NOTES.table).field("score").type == pa.string()
 
 
+def test_the_checks_of_annotations_mean_what_ingesting_them_does(annotated):
+    """The harness runs them at the end."""
+    lake = annotated
+    lake.promise_notes(
+        unique_by=["ID"],
+        fields={
+            "share": {"type": "double", "allowed": ["1", "2.5"]},
+            "tags": {"type": "list<string>", "allowed": ['["a", "b"]']},
+            "text": {"type": "string", "required": True},
+        },
+    )
+    notes = [{"id": "a", "share": 1, "text": "[]"}, {"id": "b", "share": 2.5, "text": "{}"}]
+    assert counts(lake.deliver(lake.jsonl("one.jsonl", *notes), NOTES)) == (2, 2, 0, 0)
+    notes = [
+        {"id": 5, "tags": ["a", "b"], "text": "c"},
+        {"id": 6, "text": "d"},
+        {"id": 6, "text": "e"},
+        {"id": 7, "share": 3, "text": "f"},
+        {"id": 8, "text": " "},
+    ]
+    assert counts(lake.deliver(lake.jsonl("two.jsonl", *notes), NOTES)) == (5, 2, 3, 0)
+
+
+def test_names_in_contracts_are_those_of_the_table_in_whatever_case(lake):
+    lake.promise(unique_by=["N"])
+    assert counts(lake.deliver(lake.jsonl("one.jsonl", {"n": 1}, {"n": 2}))) == (2, 2, 0, 0)
+
+
 def test_a_note_whose_key_another_has_stays(annotated):
     lake = annotated
     key = {**NOTE, "unique_by": ["id"]}

@@ -41,9 +41,8 @@ OCR = TaskContract(
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(
     lambda name: name not in ("provider", "dataset", "variant", "raw")
 )
-WORDS = st.lists(
-    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=5), max_size=3
-)
+WORD = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=5)
+WORDS = st.lists(WORD, max_size=3)
 TYPES = st.sampled_from(
     ["string", "int", "long", "float", "double", "boolean", "date", "timestamp", "timestamptz",
      "binary", "decimal(9,2)", "list<string>", "list<list<double>>"]
@@ -59,7 +58,9 @@ CONTRACTS = st.fixed_dictionaries(
         "description": st.text(st.characters(exclude_categories=["C", "Z"]), max_size=9),
         "record_type": st.sampled_from(sorted(RECORD_TYPES)),
         "required_fields": st.lists(NAMES, max_size=3, unique=True),
-        "allowed_values": st.dictionaries(NAMES, WORDS, max_size=2),
+        "allowed_values": st.dictionaries(
+            NAMES, st.lists(WORD, min_size=1, max_size=3), max_size=2
+        ),
         "fields": st.dictionaries(NAMES.map(lambda name: f"x_{name}"), RULES, max_size=3),
         "image_field": NAMES,
         "image_by": st.sampled_from([str(item) for item in ImageBy]),
@@ -155,6 +156,18 @@ def test_an_unknown_type_is_told_with_those_there_are(text):
                      id="another"),
         pytest.param("{record_type: ocr, fields: {text: string}}",
                      "text are those of the record type already", id="a built-in column"),
+        pytest.param("{fields: {Variant: string}}", "a column that the lake fills in itself",
+                     id="a column of the lake in another case"),
+        pytest.param("{record_type: ocr, fields: {Text: string}}", "text and Text are one column",
+                     id="a built-in column in another case"),
+        pytest.param("{required_fields: [lang], fields: {Lang: string}}",
+                     "lang and Lang are one column", id="two spellings"),
+        pytest.param("{record_type: kie, image_field: Image}", "image and Image are one column",
+                     id="the image in another case"),
+        pytest.param("{fields: {a__variant: string}}", "ends in __variant", id="a variant"),
+        pytest.param("{required_fields: [' ']}", "a field has no name", id="no name"),
+        pytest.param("{unique_by: ['']}", "a field has no name", id="a key without a name"),
+        pytest.param("{allowed_values: {lang: []}}", "no value would be allowed", id="none"),
         pytest.param("[a]", "tasks.ocr: should be keys with values", id="no mapping"),
     ],
 )  # fmt: skip
@@ -195,6 +208,14 @@ def test_all_problems_of_metadata_are_told_at_once():
 )
 def test_metadata_has_what_the_contract_asks_for(meta, problems):
     assert len(list(metadata_problems(OCR, meta))) == problems
+
+
+@pytest.mark.parametrize("value", [5, None, ["ko"]])
+def test_metadata_is_text(value):
+    with pytest.raises(InvalidMetadata) as error:
+        require_metadata("ocr", OCR, {"lang": value, "src": "real", 7: "x"})
+    problems = [f"lang is {value!r}, and should be text", "7 is 'x', and should be text"]
+    assert error.value.context["problems"] == problems
 
 
 def test_a_table_has_what_is_said_what_is_built_in_and_what_is_its_own():
