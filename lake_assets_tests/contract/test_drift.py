@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -385,6 +386,18 @@ def test_the_order_of_files_changes_neither_types_nor_values(lake, tmp_path, ord
     given = [{name.upper() if name == "k" else name: value for name, value in row.items()}
              for table in VALUES for row in table.to_pylist()]  # fmt: skip
     assert records(lake) == sorted(map(own, given), key=str)
+
+
+@pytest.mark.parametrize("write", [pq.write_table, feather.write_feather])
+def test_columns_after_a_map_vote_for_themselves(lake, tmp_path, write):
+    pair = struct(x=LONG, y=LONG)
+    maps = pa.array([[("a", {"x": 1})], [("b", {"x": 2})]], pa.map_(TEXT, pair))
+    folder = tmp_path / "both"
+    folder.mkdir()
+    write(pa.table({"m": maps, "k": [1, 2]}), folder / "a.arrow")
+    (folder / "b.jsonl").write_text('{"k": "text"}\n')
+    assert deliver(lake, folder) == (3, 0)
+    assert types(lake)["k"] == LONG
 
 
 def test_two_thousand_columns(lake):

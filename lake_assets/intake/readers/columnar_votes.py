@@ -55,8 +55,7 @@ def _leaves(values: pa.Array) -> Iterator[int]:
         for child in values.flatten():
             yield from _leaves(child)
     elif _types.is_map(values.type):
-        yield len(values.keys)
-        yield len(values.items) - values.items.null_count
+        yield from _leaves(values.cast(pa.list_(values.type.field(0))).flatten())
     elif _types.is_nested(values.type) and not _types.is_run_end_encoded(values.type):
         yield from _leaves(values.flatten())
     else:
@@ -72,10 +71,18 @@ def _vote(shape: Shape, kind: pa.DataType, counts: Iterator[int]) -> int:
         count = _vote(shape.items(), kind.value_type, counts)
         shape.lists += count
     elif _types.is_map(kind):
-        count, _ = next(counts), next(counts)
+        count = max((next(counts) for _ in range(_leaf_count(kind.key_type))), default=0)
+        for _ in range(_leaf_count(kind.item_type)):
+            next(counts)
         shape.count_type(kind, count)
     else:
         count = next(counts)
         if not _types.is_null(kind):
             shape.count_type(kind, count)
     return count
+
+
+def _leaf_count(kind: pa.DataType) -> int:
+    if not _types.is_nested(kind):
+        return 1
+    return sum(_leaf_count(kind.field(i).type) for i in range(kind.num_fields))
