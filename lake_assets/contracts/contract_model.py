@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -21,6 +22,21 @@ class ContractModel(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_is_empty(cls, plain: Any) -> Any:
+        """Take a key without a value, as a person leaves it who empties a list, for no key."""
+        if plain is None:
+            return {}
+        if not isinstance(plain, Mapping):
+            return plain
+        fields = cls.model_fields
+        return {
+            key: value
+            for key, value in plain.items()
+            if value is not None or key not in fields or fields[key].default is None
+        }
 
     @model_validator(mode="after")
     def _has_no_misspelt_key(self) -> Self:

@@ -178,6 +178,17 @@ def test_an_error_names_the_task_and_what_is_wrong(tmp_path, task, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["tasks:", "tasks: {ocr: }", "tasks: {ocr: {required_fields: , owner: , fields: }}"]
+)
+def test_a_key_without_a_value_says_nothing(tmp_path, text):
+    registry = loaded(tmp_path, f"providers:\ndatasets:\n{text}")
+    assert all(contract == TaskContract() for contract in registry.tasks.values())
+    assert [*registry.tasks] == ["ocr"] * ("ocr" in text)
+    save_registry(registry, tmp_path / "again.yaml")
+    assert load_registry(tmp_path / "again.yaml") == registry
+
+
 def test_a_task_cannot_be_called_raw(tmp_path):
     with pytest.raises(InvalidRegistry, match="'raw' is reserved"):
         loaded(tmp_path, "tasks: {raw: {}}")
