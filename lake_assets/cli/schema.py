@@ -11,7 +11,7 @@ import typer
 
 from lake_assets.cli.context import session
 from lake_assets.cli.datasets import AsJson, DatasetArgument
-from lake_assets.cli.questions import answer, known_dataset
+from lake_assets.cli.questions import answer, known_dataset, known_destination
 from lake_assets.cli.words import instant_of
 
 if TYPE_CHECKING:
@@ -54,12 +54,11 @@ def log(
 ) -> None:
     """Print how tables changed, oldest first."""
     from lake_assets.cli.output import print_json
-    from lake_assets.contracts.names import parse_destination
     from lake_assets.upkeep.schemas import schema_log
 
     after = None if since is None else instant_of(ctx, since)
     with session(ctx) as opened:
-        meant = None if name is None else parse_destination(name)
+        meant = None if name is None else _meant(ctx, opened.lake, name)
         rows = schema_log(opened.lake.stores, meant, since=after)
     if as_json:
         print_json({"schema_changes": rows})
@@ -92,11 +91,19 @@ def diff(
 
 
 def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> Destination:
+    """Return the dataset or variant that is meant.
+
+    Raises:
+        InvalidName, UnknownDataset, UnknownTask: it has no table either.
+    """
     from lake_assets.contracts.names import parse_destination
 
     known = [str(item) for item in lake.registry.dataset_names()]
     text = answer(ctx, name, what="argument 'NAME'", question="Dataset", known=known)
-    return parse_destination(text)
+    meant = parse_destination(text)
+    if not lake.stores.tables.exists(meant.table):  # that of a deleted task stays
+        known_destination(ctx, lake, text, what="argument 'NAME'")
+    return meant
 
 
 def _source(lake: Lake, text: str) -> Path | Upload:

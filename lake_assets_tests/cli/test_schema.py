@@ -89,3 +89,17 @@ def test_of_a_dataset_without_a_table_the_columns_are_told(
     lake.upload_raw_data(files[0], provider="live", dataset="events", create_provider=True)
     assert "Nothing of it is in a table yet" in typed("schema", "show", "live/events").out
     assert "k2: boolean" in typed("schema", "diff", "live/events", str(files[0])).out
+
+
+@pytest.mark.parametrize("command", ["show", "log"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("live/evnts", "unknown dataset live/evnts"), ("live/events/ocr/a", "unknown task 'ocr'")],
+)
+def test_a_name_that_means_nothing_is_an_error(
+    typed: Run, lake: Lake, files: list[Path], command: str, name: str, said: str
+):
+    ingest(lake, files[0])
+    result = typed("schema", command, name)
+    assert result.code == 1
+    assert said in result.err
