@@ -54,11 +54,12 @@ def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) 
         return QUARANTINE
     contract = stores.registry().promise(name)
     own = pa.schema([])
-    if isinstance(contract, TaskContract):
-        # What the table has comes first: the contract may say another type since it was made.
-        own = grow_schema(stores.tables.schema(name.table) or own, contract.promised_columns())
     for part in group.parts["raw"] if group else ():
         own = grow_schema(own, schema_of_part(part))
+    if isinstance(contract, TaskContract):
+        # Last: the contract may say another type since the table was made, to which parts fit.
+        before = own if len(own) else stores.tables.schema(name.table) or own
+        own = grow_schema(before, contract.promised_columns())
     lake_columns = columns_of(name).names
     own = pa.schema([field for field in own if field.name not in lake_columns])
     return table_spec(name, contract, own)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from lake_assets.contracts.names import DatasetName
-from lake_assets.query.duckdb import LakeSql, connect, disk_errors
+from lake_assets.query.duckdb import LakeSql, batches_of, connect, disk_errors
 from lake_assets.storage.system_tables import IMAGES
 from lake_assets.stores import Stores
 
 By = Literal["name", "sha256", "record_id"]
 _NAME_COLUMN = "file_name"
 _SHOWN = 3
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +114,12 @@ class ImageNames:
             where,
             prune=where,
         )
-        with disk_errors(self._warehouse):
-            self._connection.register("found", images.to_arrow_table())
-            self._connection.execute(
-                "INSERT INTO images SELECT sha256, width_px, height_px FROM found;"
-                "INSERT INTO known SELECT sha256, 0, sha256 FROM found"
-            )
-            if self._by == "name":
-                self._connection.execute(_NAMES.format(name="source_name"))
-            self._connection.unregister("found")
+        self._take(
+            images,
+            "INSERT INTO images SELECT sha256, width_px, height_px FROM found",
+            "INSERT INTO known SELECT sha256, 0, sha256 FROM found",
+            *([_NAMES.format(name="source_name")] if self._by == "name" else []),
+        )
         column = "_record_id" if self._by == "record_id" else _NAME_COLUMN
         if self._by != "sha256" and column in (tables.schema(table) or pa.schema([])).names:
             self._load_rows(sql, column)
@@ -135,13 +133,17 @@ class ImageNames:
             f'SELECT "{column}"::VARCHAR AS name, _image AS sha256 FROM {self._name.table} '
             f'WHERE _image IS NOT NULL AND "{column}" IS NOT NULL'
         )
-        with disk_errors(self._warehouse):
-            self._connection.register("found", rows.to_arrow_table())
-            if column == _NAME_COLUMN:
-                self._connection.execute(_NAMES.format(name="name"))
-            else:
-                self._connection.execute("INSERT INTO known SELECT name, 0, sha256 FROM found")
-            self._connection.unregister("found")
+        by_id = "INSERT INTO known SELECT name, 0, sha256 FROM found"
+        self._take(rows, _NAMES.format(name="name") if column == _NAME_COLUMN else by_id)
+
+    def _take(self, relation: Any, *statements: str) -> None:
+        """Carry out statements for some rows of a relation after the other, called ``found``."""
+        for batch in batches_of(relation, _ROWS_AT_ONCE, warehouse=self._warehouse):
+            with disk_errors(self._warehouse):
+                self._connection.register("found", pa.Table.from_batches([batch]))
+                for statement in statements:
+                    self._connection.execute(statement)
+                self._connection.unregister("found")
 
 
 _NAMES = r"""

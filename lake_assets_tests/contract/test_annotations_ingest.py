@@ -302,6 +302,19 @@ KEYED = TaskContract(record_type="kie", unique_by=("image", "field"))
 KEYS = VariantName(SCANS, "keys", "base")
 
 
+def test_fields_that_differ_only_in_case_are_one(lake: Lake, tmp_path: Path):
+    records = [word("one.png", "a", Extra=1, more={"x": 1}),
+               word("one.png", "b", extra="two", more={"X": "b"})]  # fmt: skip
+    assert counts(annotate(lake, lines(tmp_path / "a.jsonl", records))) == (2, 0, 0)
+    assert counts(annotate(lake, lines(tmp_path / "b.jsonl", [word("one.png", "c", EXTRA=3)]))) == (
+        1, 0, 0,
+    )  # fmt: skip
+    found = sorted(lake.records(BASE), key=lambda row: row["text"])
+    own = [{name.lower(): value for name, value in row.items()} for row in found]
+    assert [row["extra"] for row in own] == [1, "two", 3]
+    assert [row["more"] for row in found] == [{"x": 1}, {"x": "b"}, None]
+
+
 def test_of_records_with_one_key_equal_ones_are_duplicates_and_others_rejected(
     lake: Lake, tmp_path: Path
 ):
