@@ -78,6 +78,9 @@ class Trial:
 def try_replays(stores: Stores, wanted: Wanted | None = None) -> tuple[Trial, ...]:
     """Return what replays would do. Nothing of the lake is changed.
 
+    Each by itself: annotations of an image that the replay of their dataset would bring are told
+    as those that stay, and pass once it has.
+
     Raises:
         LakeError: what would also end the replay, as ``DamagedTable``.
     """

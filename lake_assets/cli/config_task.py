@@ -38,6 +38,14 @@ class ImageBy(StrEnum):
     RECORD_ID = "record_id"
 
 
+class DriftMode(StrEnum):
+    """What becomes of records that need another schema than the table has; a test compares."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    QUARANTINE = "quarantine"
+
+
 _RecordType = Annotated[
     TypeName | None,
     typer.Option(
@@ -90,6 +98,16 @@ _UniqueBy = Annotated[
 ]
 
 
+_Drift = Annotated[
+    DriftMode | None,
+    typer.Option(
+        metavar="MODE",
+        help="If records need another schema than the table has: evolve changes it, freeze fails "
+        "their upload, quarantine rejects them. Default: evolve.",
+    ),
+]
+
+
 @app.command("create")
 def create_task(
     ctx: typer.Context,
@@ -102,6 +120,7 @@ def create_task(
     image_field: _ImageField = None,
     image_by: _ImageBy = None,
     unique_by: _UniqueBy = None,
+    drift: _Drift = None,
     description: Annotated[str, typer.Option(help="What it is, in a sentence.")] = "",
     owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
     as_json: AsJson = False,
@@ -121,6 +140,7 @@ def create_task(
         **_values_and_fields(ctx, allow or (), fields or (), required_fields or ()),
         "image_field": image_field,
         "image_by": image_by and str(image_by),
+        "drift": drift and str(drift),
         "unique_by": [name for word in unique_by or () for name in listed(word)],
     }
     plain = {key: value for key, value in said.items() if value}

@@ -280,10 +280,11 @@ def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterat
     """Yield, in words, each way in which ``meta`` breaks ``contract``."""
     texts: dict[str, str] = {}
     for name, value in meta.items():
-        if isinstance(name, str) and isinstance(value, str):
+        if _is_text(name) and _is_text(value):
             texts[name] = value
         else:
-            yield f"{name} is {value!r}, and should be text"
+            shown = str(name).encode("utf-8", "backslashreplace").decode()
+            yield f"{shown} is {value!r}, and should be text"
     allowed = contract.allowed_values
     blank = [name for name in contract.required_fields if not texts.get(name, "").strip()]
     missing = [name for name in blank if name in texts or name not in meta]
@@ -294,6 +295,11 @@ def metadata_problems(contract: TaskContract, meta: Mapping[str, str]) -> Iterat
         if name in allowed and value not in allowed[name] and value.strip():
             yield f"{name} is {value!r}, allowed are {', '.join(allowed[name])}"
     yield from _misspelt(texts, contract.metadata_fields(), missing)
+
+
+def _is_text(value: object) -> bool:
+    # What UTF-8 cannot hold is what Python makes of other bytes on a command line.
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _misspelt(names: Iterable[str], known: Sequence[str], missing: Sequence[str]) -> Iterator[str]:

@@ -40,7 +40,8 @@ def annotated(typed: Run, lake: Lake, samples: SampleFacts, tmp_path: Path) -> P
 
 def test_a_task_is_created_as_the_options_say(typed: Run, lake: Lake):
     answer = typed(*CREATE, "--field", "score=double", "--required-field", "rater=string",
-                   "--allow", "rater=ann,bo", "--image-by", "sha256", "--json")  # fmt: skip
+                   "--allow", "rater=ann,bo", "--image-by", "sha256", "--drift", "freeze",
+                   "--json")  # fmt: skip
     assert answer.code == 0, answer.err
     contract = lake.registry.task("kie")
     assert answer.json["task"] == "kie"
@@ -54,7 +55,8 @@ def test_a_task_is_created_as_the_options_say(typed: Run, lake: Lake):
     assert contract.fields["rater"].model_dump() == {
         "type": "string", "required": True, "allowed": ("ann", "bo"),
     }  # fmt: skip
-    assert (contract.image_by, contract.owner) == ("sha256", "team:x")
+    found = (contract.image_by, contract.drift, contract.owner)
+    assert found == ("sha256", "freeze", "team:x")
 
 
 def test_a_task_is_created_once(typed: Run):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_assets.cli.config_task import ImageBy, TypeName
+from lake_assets.cli.config_task import DriftMode, ImageBy, TypeName
 from lake_assets.contracts.names import DatasetName, VariantName
 from lake_assets.contracts.record_types import RECORD_TYPES
 from lake_assets.contracts.registry import Registry, load_registry, save_registry
@@ -221,7 +221,7 @@ def test_metadata_has_what_the_contract_asks_for(meta, problems):
     assert len(list(metadata_problems(OCR, meta))) == problems
 
 
-@pytest.mark.parametrize("value", [5, None, ["ko"]])
+@pytest.mark.parametrize("value", [5, None, ["ko"], "k\udcff"])
 def test_metadata_is_text(value):
     with pytest.raises(InvalidMetadata) as error:
         require_metadata("ocr", OCR, {"lang": value, "src": "real", 7: "x"})
@@ -264,10 +264,11 @@ def test_annotations_need_their_dataset_and_their_task():
         registry.promise(VariantName(name.of, "kie", "base"))
 
 
-def test_the_command_line_knows_all_record_types_and_ways_to_refer():
+def test_the_command_line_knows_all_words_of_contracts():
     assert {str(item) for item in TypeName} == set(RECORD_TYPES)
-    for item in ImageBy:
-        assert task_contract({"image_by": str(item)}).image_by == item
-    with pytest.raises(InvalidRequest) as error:
-        task_contract({"image_by": "else"})
-    assert all(f"'{item}'" in error.value.message for item in ImageBy)
+    for key, words in (("image_by", ImageBy), ("drift", DriftMode)):
+        for word in words:
+            assert getattr(task_contract({key: str(word)}), key) == word
+        with pytest.raises(InvalidRequest) as error:
+            task_contract({key: "else"})
+        assert error.value.message.count("'") == 2 * len(words)
