@@ -26,17 +26,13 @@ class ContractModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_what_is_empty(cls, plain: Any) -> Any:
-        """Take a key without a value, as a person leaves it who empties a list, for no key."""
+        """Take a text, list or mapping without anything in it for none, as people leave them."""
         if plain is None:
             return {}
         if not isinstance(plain, Mapping):
             return plain
-        fields = cls.model_fields
-        return {
-            key: value
-            for key, value in plain.items()
-            if value is not None or key not in fields or fields[key].default is None
-        }
+        empty = {key for key, field in cls.model_fields.items() if field.default in ("", (), {})}
+        return {key: value for key, value in plain.items() if value is not None or key not in empty}
 
     @model_validator(mode="after")
     def _has_no_misspelt_key(self) -> Self:
