@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_assets.contracts.drift import fit_rows
+from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.names import VariantName
 from lake_assets.contracts.shape_columns import outside_image
@@ -85,6 +86,7 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
     meta = upload.manifest.meta
     require_metadata(name.task, contract, meta)
     settings = state.stores.settings
+    declared = contract.promised_columns()
     images = ImageNames(state.stores, name.of, by=contract.image_by) if contract.refers_by else None
     try:
         yield AnnotationPlan(
@@ -93,8 +95,9 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
             root=upload.files_folder,
             options=upload.manifest.options,
             images=images,
-            expected=state.own_columns,
-            declared=contract.promised_columns(),
+            # What is promised by now is read as that, whatever type its column has from before.
+            expected=grow_schema(declared, state.own_columns),
+            declared=declared,
             batch_rows=settings.batch_size,
             batch_bytes=settings.batch_bytes,
         )

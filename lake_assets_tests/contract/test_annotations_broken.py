@@ -97,7 +97,8 @@ NOTHING_TO_REJECT = {
     "sroie_boxes": {"empty", "blank", "cut in the middle", "cut at its end", "nul bytes"},
     "paddleocr_labels": {"empty", "blank"},
     "tesseract_tsv": {"empty", "blank", "cut at its end"},
-    "jsonl": {"empty", "blank", "cut in the middle"},
+    # A record without any field is the contract's to reject.
+    "jsonl": {"empty", "blank", "cut in the middle", "an empty object"},
 }  # fmt: skip
 
 

@@ -95,6 +95,28 @@ def test_what_is_no_annotations_has_no_format(folder, name, content, kind):
         list(read_annotations(path, name, kind))
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "rows"),
+    [
+        pytest.param(
+            '{"image": "a.jpg", "text": "x", "form": "round"}\n', "ocr", 1, id="form, as FUNSD"
+        ),
+        pytest.param(
+            '{"image": "a.jpg", "label": "x", "images": 2}\n', "layout", 1, id="images, as COCO"
+        ),
+        pytest.param(
+            '{"note": "no text"}\n{"image": "a.jpg", "text": "x"}\n', "ocr", 2, id="bad first"
+        ),
+        pytest.param('{"image": \n{"image": "a.jpg", "text": "x"}\n', "ocr", 1, id="no JSON"),
+    ],
+)
+def test_records_by_line_are_that_whatever_the_first_one_has(folder, content, kind, rows):
+    result = folder.read("a.jsonl", content, kind)
+    assert result.format == "jsonl"
+    assert len(result.records) == rows
+    assert len(result.records) + len(result.rules) == content.count("\n")
+
+
 def test_a_format_of_another_record_type_is_refused(folder):
     path = folder.write("000.csv", SROIE_BOXES)
     with pytest.raises(UnsupportedFormat, match=r"sroie_boxes.*no vqa records") as caught:

@@ -511,6 +511,17 @@ def test_a_field_that_is_promised_another_type_by_now_keeps_that_of_its_table(an
         assert opened.stores.tables.schema(NOTES.table).field("score").type == pa.string()
 
 
+def test_values_of_a_field_that_was_promised_the_wrong_type_go_in_once_it_is_right(annotated):
+    lake = annotated
+    lake.promise_notes(fields={"score": "long", "id": "long"})
+    notes = lake.jsonl("one.jsonl", {"id": 1, "score": 5}, {"id": 2, "score": "n/a"})
+    assert counts(lake.deliver(notes, NOTES)) == (2, 1, 1, 0)
+    lake.promise_notes(fields={"score": "string", "id": "long"})
+    assert counts(lake.replay(task="notes")) == (1, 1, 0, 0)
+    scores = {row["id"]: (row["score"], row["score__variant"]) for row in lake.records(NOTES)}
+    assert scores == {1: (5, None), 2: (None, '"n/a"')}
+
+
 def test_the_checks_of_annotations_mean_what_ingesting_them_does(annotated):
     """The harness runs them at the end."""
     lake = annotated

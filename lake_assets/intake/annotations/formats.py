@@ -1,4 +1,4 @@
-"""Which format a file of annotations has: by its first bytes, and if it is empty by its name.
+"""Which format a file of annotations has: by its first bytes, and where they do not tell, its name.
 
 Invariant: detection reads 64 KiB, and says no format rather than a wrong one.
 """
@@ -71,14 +71,15 @@ def annotation_format(
     """
     kind = record_type(record_type_name)
     head = _head(path, name or path.name, kind)
+    suffix = _suffix(path.name)
+    # What the first record lacks is for its own rejection to say, not for that of the file.
+    by_line = AnnotationFormat.JSONL if suffix in (".jsonl", ".ndjson") else None
     if not head.text:
-        suffix = _suffix(path.name)
-        by_line = AnnotationFormat.JSONL if suffix in (".jsonl", ".ndjson") else None
         return _EMPTY_BY_SUFFIX.get((kind.name, suffix), by_line)
     for form, kinds, fits in _SIGNS:
         if kind.name in kinds and fits(head):
             return form
-    return None
+    return by_line
 
 
 def begins_with_lists(file: AnnotationFile) -> bool:
@@ -183,10 +184,11 @@ _SIGNS: tuple[tuple[AnnotationFormat, frozenset[str], Callable[[Head], bool]], .
         _OCR,
         lambda head: any(map(_SROIE_LINE.match, head.lines)),
     ),
+    (AnnotationFormat.COCO_RESULTS, _LAYOUT, _is_coco_results),
+    # Before those that one key tells: a record may have it besides its own.
+    (AnnotationFormat.JSONL, frozenset({"ocr", "kie", "vqa", "layout"}), _is_record),
     (AnnotationFormat.FUNSD, _OCR | _KIE, lambda head: "form" in head.keys),
     (AnnotationFormat.XFUND, _OCR | _KIE, _is_xfund),
     (AnnotationFormat.COCO, _LAYOUT, _is_coco),
-    (AnnotationFormat.COCO_RESULTS, _LAYOUT, _is_coco_results),
-    (AnnotationFormat.JSONL, frozenset({"ocr", "kie", "vqa", "layout"}), _is_record),
     (AnnotationFormat.SROIE_KEYS, _KIE, _is_sroie_keys),
 )

@@ -82,9 +82,9 @@ def formats_of(kind: RecordType) -> tuple[AnnotationFormat, ...]:
 
 def _unsupported(name: str, kind: RecordType, form: AnnotationFormat | None) -> UnsupportedFormat:
     known = ", ".join(formats_of(kind))
-    what = f"is {form}, which holds" if form else "has no known form of annotations that holds"
+    what = f"is {form}, which holds no" if form else "has none of the known forms of"
     return UnsupportedFormat(
-        f"{name} {what} no {kind.name} records. Deliver one of {known}, or a table with the "
+        f"{name} {what} {kind.name} records. Deliver one of {known}, or a table with the "
         f"columns {', '.join(kind.columns)}.",
         file=name,
     )
