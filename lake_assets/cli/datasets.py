@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DatasetArgument = Annotated[str | None, typer.Argument(metavar="P/D", help="As provider/dataset.")]
-_FIELD_ID = re.compile(r"\b[0-9]+: ")
-"""Iceberg writes the field ids of a struct into its type; they tell a reader nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +55,6 @@ def table_columns(lake: Lake, table: str) -> list[dict[str, str]]:
     if not lake.stores.tables.exists(table):
         return []
     return [
-        {"name": column, "type": _FIELD_ID.sub("", kind), "comment": doc}
+        {"name": column, "type": kind, "comment": doc}
         for column, kind, doc in lake.stores.tables.facts(table).columns
     ]

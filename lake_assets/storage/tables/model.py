@@ -82,7 +82,7 @@ class TableFacts:
     snapshot_id: int | None
     committed_at: datetime | None
     columns: tuple[tuple[str, str, str], ...]
-    """(name, Iceberg type, comment)."""
+    """(name, type in Iceberg's words, comment)."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
+from lake_assets.contracts.growth import type_words
 from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.model import TableFacts
@@ -34,7 +35,7 @@ from lake_assets.storage.tables.model import TableFacts
 PRUNING_COLUMNS = ("provider", "dataset", "task", "variant")
 """Columns by which datasets share a table. A plan keeps their least and greatest value of each
 file, as it keeps the values by which a table is partitioned."""
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 30.0
 _REMEMBERED = 256
 """Plans kept in memory; one of a thousand files takes half a megabyte."""
@@ -78,6 +79,7 @@ def facts_of(name: str, table: Any) -> TableFacts:
     """Return the state of a PyIceberg ``Table``."""
     snapshot = table.current_snapshot()
     totals = _totals(table)
+    fields = table.schema().fields
     return TableFacts(
         name=name,
         location=table.location(),
@@ -87,7 +89,8 @@ def facts_of(name: str, table: Any) -> TableFacts:
         snapshot_id=snapshot.snapshot_id if snapshot else None,
         committed_at=_instant(snapshot.timestamp_ms) if snapshot else None,
         columns=tuple(
-            (field.name, str(field.field_type), field.doc or "") for field in table.schema().fields
+            (field.name, type_words(kind.type), field.doc or "")
+            for field, kind in zip(fields, plain_schema(table.schema().as_arrow()), strict=True)
         ),
     )
 
