@@ -195,4 +195,14 @@ def _data_files_of_snapshots(home: Path) -> set[str]:
 
 def _plain_rows(table: Any) -> Counter[str]:
     kept = table.select([name for name in table.column_names if name not in _PER_RUN])
-    return Counter(json.dumps(row, sort_keys=True, default=str) for row in kept.to_pylist())
+    return Counter(json.dumps(_in_any_order(row), default=str) for row in kept.to_pylist())
+
+
+def _in_any_order(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without the order of its columns, and of those that one of the catalog names.
+
+    An upload over which a process died comes after the others, and so do the columns it brings.
+    """
+    if "columns" in row:
+        row["columns"] = sorted(row["columns"])
+    return dict(sorted(row.items()))
