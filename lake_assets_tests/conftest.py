@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import hypothesis
+
 from lake_assets_tests.torture.walk import IS_FULL, SEED
+
+# A busy machine takes as long as it takes: no test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_report_header() -> str:

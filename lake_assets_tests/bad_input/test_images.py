@@ -57,7 +57,6 @@ def test_a_cut_image_is_rejected_or_lacks_nothing(bench):
 @seed(SEED)
 @settings(
     max_examples=sampled(2, 40),
-    deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -41,7 +41,6 @@ def test_a_cut_file_is_refused(bench, name):
 @seed(SEED)
 @settings(
     max_examples=sampled(3, 100),
-    deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),

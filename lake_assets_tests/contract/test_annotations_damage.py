@@ -25,9 +25,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("key", SAMPLES)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_a_record_a_rejected_row_or_a_clear_error(place, key, data):
     name, content, kind, _ = SAMPLES[key]

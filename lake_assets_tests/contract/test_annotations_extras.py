@@ -30,7 +30,7 @@ from lake_assets_tests.contract.test_readers_drift import (
     spelled,
 )
 
-unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 BUILT_IN = {
     "kie": ("image", "reading_order", "annotation_id", "field", "value", "polygon", "box", "links"),
     "layout": (

@@ -248,7 +248,7 @@ def test_a_field_may_be_long(staged):
 
 
 fields = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @unlimited

@@ -17,7 +17,7 @@ from lake_assets.intake.readers.places import places_of
 from lake_assets.intake.readers.survey import Survey, Witness
 from lake_assets_tests.contract.readers_harness import Staged, without_nulls
 
-unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SCALARS = (
     st.none()

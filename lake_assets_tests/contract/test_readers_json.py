@@ -334,7 +334,7 @@ def test_a_record_that_is_too_long_for_memory_is_unreadable(staged, monkeypatch)
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=8)
 texts = st.text(max_size=8)
-unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @unlimited

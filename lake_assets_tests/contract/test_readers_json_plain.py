@@ -18,7 +18,7 @@ from lake_assets.errors import LakeError
 from lake_assets.intake.readers import json_bytes, json_lines, json_plain, upload
 from lake_assets_tests.contract.readers_harness import Staged, without_unused
 
-unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 NUMBERS = [
     "0", "-0", "0.0", "-0.0", "-0e1", "1", "-1", "1.0", "1e5", "1E+2", "2.5", "0.1", "1e-7",

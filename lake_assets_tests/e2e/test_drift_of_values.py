@@ -110,7 +110,6 @@ def assert_same(groups: Sequence[Sequence[dict[str, Any]]], found: dict[int, Any
 
 once = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -38,7 +38,7 @@ def found_unquoted(connection, provider, dataset):
         return False
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(PROVIDERS, WORDS)
 def test_duckdb_takes_an_accepted_name_unquoted(provider, dataset):
     with duckdb.connect() as connection:

@@ -68,7 +68,7 @@ def test_folders_that_look_like_partitions_are_no_columns(tmp_path):
     keys.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.none() | st.sampled_from("abcdé\0'"), max_size=6), max_size=5))
 def test_it_answers_as_a_set_would(tmp_path_factory, batches):
     keys = SeenKeys(
@@ -87,7 +87,7 @@ def test_it_answers_as_a_set_would(tmp_path_factory, batches):
     keys.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from("abcdefgh"), max_size=6),
     st.lists(st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=3), max_size=6),
