@@ -5,7 +5,9 @@ import hypothesis
 from lake_assets_tests.torture.walk import IS_FULL, SEED
 
 # A busy machine takes as long as it takes: no test is timed.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 
