@@ -20,7 +20,7 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.lake import Lake
 
 NAME = DatasetName("acme", "d")
-EXAMPLES = 25
+EXAMPLES = 15
 
 KEYS = st.sampled_from(["k1", "k2", "K2", "deep", "list"])
 NUMBERS = st.one_of(

@@ -20,7 +20,7 @@ from lake_assets_tests.e2e.real_lake import (
 )
 
 SEED = 20_261_121
-KILLED_AT = range(40 if os.environ.get("LAKE_TEST_FULL") else 3)
+KILLED_AT = range(40 if os.environ.get("LAKE_TEST_FULL") else 1)
 WAIT = ("process", "start", "--wait")
 SEALS = {"catalog_seal"}
 """That a process died, or has not sealed the catalog yet, is told; it is no damage."""

@@ -10,8 +10,8 @@ from lake_assets_tests.torture.scenarios import SCENARIOS
 from lake_assets_tests.torture.server import Server
 from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample, was_cut, was_struck
 
-_SAMPLED = 8
-_CUTS, _CUTS_OF_RECOVERY = (12, 12) if IS_FULL else (3, 2)
+_SAMPLED = 5
+_CUTS, _CUTS_OF_RECOVERY = (12, 12) if IS_FULL else (2, 2)
 _AGAIN_EVERY = 4
 """One case of so many also runs the lake's checks, and delivers everything a second time."""
 

@@ -24,7 +24,7 @@ from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample
 _SCENARIO = "images with rows"
 _TIMEOUT_S = 1.0
 _DEADLINE_S = 60
-_FROZEN_REPLAYS = 100 if IS_FULL else 6
+_FROZEN_REPLAYS = 100 if IS_FULL else 3
 
 _MOMENTS = {
     "before reading": ("after rename staging/pending/ULID", 0),

@@ -11,9 +11,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from lake_assets.intake.readers.json_blocks import BlockFile, element_file, line_file
-from lake_assets.intake.readers.json_bytes import is_utf16
+from lake_assets.intake.readers.json_bytes import is_utf16, line_blocks, text_of
 from lake_assets.intake.readers.json_elements import NotPlain
-from lake_assets.intake.readers.json_records import Block, is_by_line, record_blocks
+from lake_assets.intake.readers.json_records import (
+    Block,
+    is_by_line,
+    record_blocks,
+    records_of,
+)
 from lake_assets.intake.readers.json_table import Places, chunk_of, own_places
 from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut
 from lake_assets.intake.readers.survey import Survey, require_width
@@ -70,7 +75,21 @@ class JsonFile:
 
 def head_json(file: DataFile) -> pa.Table:
     """Return the first rows, within the file's limits, in the types that they show."""
-    block = next(record_blocks(file), Block())
+    block = _first_block(file)
     survey = Survey()
     survey.see_records(block)
     return chunk_of(file, own_places(survey, file.expected), block).rows
+
+
+def _first_block(file: DataFile) -> Block:
+    if is_utf16(file) or not is_by_line(file):
+        return next(record_blocks(file), Block())
+    texts: list[str] = []
+    size = 0
+    for lines in line_blocks(file):  # in bytes: a gigabyte of empty lines is passed over at once
+        for i in range(len(lines)):
+            if len(texts) >= file.limits.rows or size >= file.limits.byte_count:
+                return records_of(enumerate(texts), file)
+            texts.append(text_of(lines[i]))
+            size += len(texts[-1])
+    return records_of(enumerate(texts), file)
