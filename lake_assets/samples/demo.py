@@ -37,7 +37,7 @@ _QUERIES = (
         "select i.source_name as image, arg_min(o.text, abs(o.box.y_max - t.box.y_max)) as total "
         "from tasks.ocr t join tasks.ocr o on t._image = o._image and o.box.x_min > t.box.x_max "
         "join lake.images i on o._image = i.sha256 where t.text = 'TOTAL' "
-        "group by image order by image limit 4",
+        "group by 1 order by 1 limit 4",
     ),
     (
         "Why rows were rejected; nothing is lost",
