@@ -26,6 +26,7 @@ from lake_assets.errors import UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
+from lake_assets.storage.files import storage_errors
 from lake_assets_tests.torture.notes import allow_languages, notes_on, write_notes
 
 PHOTOS, TICKS, SLIPS, BASKETS = (
@@ -169,9 +170,7 @@ def _stage(lake: Lake, folder: Path) -> None:
 
 def _stage_and_ingest(lake: Lake, folder: Path) -> None:
     """Deliver again unless the upload got through, as a person would after an error."""
-    for upload in (lake.stores.layout.staging / State.INCOMING).iterdir():
-        os.utime(upload, (0, 0))  # a minute later, so that one without a signature is old
-    lake.stores.staging.sweep_incoming()
+    _sweep(lake)
     if not lake.uploads(State.PENDING, State.PROCESSING, State.DONE):
         _stage(lake, folder)
     lake.ingest_pending()
@@ -179,13 +178,19 @@ def _stage_and_ingest(lake: Lake, folder: Path) -> None:
 
 def _replay(lake: Lake, folder: Path) -> None:
     """Stage replays, unless an earlier process has, and ingest them."""
-    for upload in (lake.stores.layout.staging / State.INCOMING).iterdir():
-        os.utime(upload, (0, 0))  # as in `_stage_and_ingest`
-    lake.stores.staging.sweep_incoming()
+    _sweep(lake)
     begun = [upload for upload in lake.uploads() if upload.manifest.replays]
     if all(upload.state is State.PENDING for upload in begun):  # it may not have staged them all
         lake.replay_quarantine()
     lake.ingest_pending()
+
+
+def _sweep(lake: Lake) -> None:
+    incoming = lake.stores.layout.staging / State.INCOMING
+    with storage_errors(incoming):  # this may be what meets the limit first
+        for upload in incoming.iterdir():
+            os.utime(upload, (0, 0))  # a minute later, so that one without a signature is old
+    lake.stores.staging.sweep_incoming()
 
 
 # -- what there is at the beginning
