@@ -60,6 +60,8 @@ class Lines:
 
     def between(self, first: int, last: int) -> Lines:
         """Return the lines from ``first`` up to but not ``last``."""
+        if (first, last) == (0, len(self)):
+            return self
         starts = self.starts[first : last + 1]
         return Lines(data=self.data[starts[0] : starts[-1]], starts=starts - starts[0])
 
@@ -80,10 +82,13 @@ def line_blocks(file: DataFile) -> Iterator[Lines]:
     """
     rest = b""
     for piece in pieces_of(file):
-        data = rest + piece
-        ends = _newlines(data)
-        yield from _blocks(data, ends, file)
-        rest = data[int(ends[-1]) + 1 :] if len(ends) else data
+        end = piece.rfind(b"\n") + 1
+        if end:
+            # Whole lines only, so that a block of all of them need not be copied again.
+            yield from blocks_of(b"".join((rest, memoryview(piece)[:end])), file)
+            rest = piece[end:]
+        else:
+            rest += piece
         _check_length(rest, file)
     if rest:
         yield Lines(data=rest + b"\n", starts=np.array([0, len(rest) + 1]))
@@ -91,7 +96,13 @@ def line_blocks(file: DataFile) -> Iterator[Lines]:
 
 def blocks_of(data: bytes, file: DataFile) -> Iterator[Lines]:
     """Yield lines, each of which has an end, in blocks as those of ``line_blocks``."""
-    yield from _blocks(data, _newlines(data), file)
+    starts = np.concatenate(([0], _newlines(data) + 1))
+    lines = _without_empty(Lines(data=data, starts=starts))
+    most = _BATCHES * file.limits.rows
+    for first in range(0, len(lines), most):
+        block = lines.between(first, min(first + most, len(lines)))
+        _check_lengths(block, file)
+        yield block
 
 
 def pieces_of(file: DataFile) -> Iterator[bytes]:
@@ -104,15 +115,6 @@ def pieces_of(file: DataFile) -> Iterator[bytes]:
 def _newlines(data: bytes) -> Positions:
     """Return where the line ends are."""
     return np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
-
-
-def _blocks(data: bytes, ends: Positions, file: DataFile) -> Iterator[Lines]:
-    lines = _without_empty(Lines(data=data, starts=np.concatenate(([0], ends + 1))))
-    most = _BATCHES * file.limits.rows
-    for first in range(0, len(lines), most):
-        block = lines.between(first, min(first + most, len(lines)))
-        _check_lengths(block, file)
-        yield block
 
 
 def _without_empty(lines: Lines) -> Lines:
