@@ -13,6 +13,7 @@ from lake_assets.cli.context import session
 from lake_assets.cli.datasets import AsJson, DatasetArgument
 from lake_assets.cli.questions import answer, known_dataset, known_destination
 from lake_assets.cli.words import instant_of
+from lake_assets.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from lake_assets.contracts.names import Destination
@@ -107,8 +108,17 @@ def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> Destination:
 
 
 def _source(lake: Lake, text: str) -> Path | Upload:
+    """Return the file or upload that is meant.
+
+    Raises:
+        InvalidRequest, UnknownUpload.
+    """
     path = Path(text)
-    return path if path.is_file() else lake.stores.staging.find(text)
+    if path.is_file():
+        return path
+    if not text.isalnum():
+        raise InvalidRequest(f"there is no file {text}", path=text)
+    return lake.stores.staging.find(text)
 
 
 def _print_columns(columns: Sequence[ColumnFacts]) -> None:

@@ -79,6 +79,7 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
 
     Raises:
         InvalidMetadata: the contract may have changed since it was staged.
+        SchemaMismatch: it spells a column otherwise than the task's table does.
     """
     name, contract = state.name, state.contract
     if not isinstance(name, VariantName) or not isinstance(contract, TaskContract):
@@ -87,6 +88,7 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
     require_metadata(name.task, contract, meta)
     settings = state.stores.settings
     declared = contract.promised_columns()
+    _require_spelling(name.task, declared.names, state)
     images = ImageNames(state.stores, name.of, by=contract.image_by) if contract.refers_by else None
     try:
         yield AnnotationPlan(
@@ -104,6 +106,20 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
     finally:
         if images is not None:
             images.close()
+
+
+def _require_spelling(task: str, declared: Sequence[str], state: DatasetState) -> None:
+    columns = () if state.table_schema is None else state.table_schema.names
+    spelled = {column.lower(): column for column in columns}
+    wrong = [column for column in declared if spelled.get(column.lower(), column) != column]
+    if wrong:
+        names = ", ".join(f"{column} (the table has {spelled[column.lower()]})" for column in wrong)
+        raise SchemaMismatch(
+            f"the contract of task {task} spells columns otherwise than its table: {names}. Spell "
+            "them as the table does in config/schema.yaml, then `lake process retry` the upload",
+            table=state.name.table,
+            columns=wrong,
+        )
 
 
 def sorted_annotations(batches: Iterable[Batch], plan: AnnotationPlan) -> Iterator[SortedBatch]:

@@ -177,7 +177,7 @@ class _OpenGroup:
         return (*self._failures, *late)
 
     def release(self, uploads: Sequence[Upload]) -> None:
-        """Make uploads pending again; those of a rebuild were done and stay so."""
+        """Make uploads pending again, but those that failed; those of a rebuild stay done."""
         failed = {item.upload_id for item in self._failures}
         for upload in () if self._is_rebuild else uploads:
             if upload.id not in failed:

@@ -166,7 +166,7 @@ def _is_none_of(field: Any, allowed: Sequence[str]) -> str:
     elif _types.is_nested(field.type):
         column = f"to_json({column})::VARCHAR"
         values = ", ".join(_quoted(_as_json(text)) for text in allowed)
-    else:  # as what they mean: `1` is `1.0` to a double
+    else:  # as what they mean: `1` is `1.0` to a double. DuckDB knows Iceberg's words for types.
         kind = type_words(field.type)
         values = ", ".join(f"TRY_CAST({_quoted(text)} AS {kind})" for text in allowed)
     return f"({column} IS NOT NULL AND NOT coalesce(list_contains([{values}], {column}), false))"

@@ -83,6 +83,13 @@ def test_a_diff_tells_what_each_mode_would_do_and_does_nothing(
     assert len(typed("schema", "show", "live/events", "--json").json["columns"]) == 6
 
 
+def test_a_file_that_is_not_there_is_told(typed: Run, lake: Lake, files: list[Path]):
+    ingest(lake, files[0])
+    answer = typed("schema", "diff", "live/events", "folder/none.jsonl")
+    assert (answer.code, answer.out) == (1, "")
+    assert "there is no file folder/none.jsonl" in answer.err
+
+
 def test_of_a_dataset_without_a_table_the_columns_are_told(
     typed: Run, lake: Lake, files: list[Path]
 ):

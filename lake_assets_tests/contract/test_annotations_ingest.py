@@ -441,6 +441,23 @@ def test_a_contract_that_became_stricter_since_it_was_staged_counts(lake: Lake, 
     assert len(rows(lake, "text")) == 1
 
 
+def test_a_contract_that_spells_a_column_otherwise_than_its_table_is_told_so(
+    lake: Lake, tmp_path: Path
+):
+    lake.create_task("scores", TaskContract.model_validate({"fields": {"score": "long"}}))
+    name = VariantName(SCANS, "scores", "base")
+    lake.ingest(stage(lake, lines(tmp_path / "a.jsonl", [{"score": 1}]), name, {}))
+    respelled = TaskContract.model_validate({"fields": {"Score": "long"}})
+    change_contract(lake, "scores", fields=respelled.fields)
+    upload_id = stage(lake, lines(tmp_path / "b.jsonl", [{"score": 2}]), name, {})
+    with pytest.raises(UploadsFailed, match=r"Score \(the table has score\).*process retry"):
+        lake.ingest(upload_id)
+    change_contract(lake, "scores", fields={"score": respelled.fields["Score"]})
+    lake.retry(upload_id)
+    lake.ingest(upload_id)
+    assert sorted(rows(lake, "score", name)) == [(1,), (2,)]
+
+
 def test_annotations_of_a_task_that_was_deleted_since_stay_pending(lake: Lake, tmp_path: Path):
     upload_id = stage(lake, lines(tmp_path / "x.jsonl", [word("one")]))
     update_registry(lake.stores.layout.registry_file, lambda registry: registry.without_task("ocr"))
