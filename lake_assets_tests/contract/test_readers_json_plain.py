@@ -15,7 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lake_assets.errors import LakeError
-from lake_assets.intake.readers import json_bytes, json_lines, json_plain, upload
+from lake_assets.intake.readers import (
+    json_blocks,
+    json_bytes,
+    json_lines,
+    json_plain,
+    json_scan,
+    upload,
+)
 from lake_assets_tests.contract.readers_harness import Staged, without_unused
 
 unlimited = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -142,8 +149,9 @@ def same_both_ways(monkeypatch, root, content, name="rows.jsonl", **more):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Even one line is read at once."""
+    """Even one line is read at once, and tells what may come."""
     monkeypatch.setattr(json_plain, "_FEWEST_LINES", 1)
+    monkeypatch.setattr(json_blocks, "_LEARNED_LINES", 1)
     return monkeypatch
 
 
@@ -240,6 +248,7 @@ def drifting(seed, count):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_drifting_records(monkeypatch, tmp_path, seed):
+    monkeypatch.setattr(json_blocks, "_LEARNED_LINES", 500)
     content = "\n".join(drifting(seed, 3000)).encode()
     same_both_ways(monkeypatch, tmp_path, content, batch_rows=700)
 
@@ -253,6 +262,27 @@ def block_of(records):
 def test_drifting_records_are_mostly_read_at_once():
     found = json_plain.sort_lines(block_of(drifting(0, 5000)), json_plain.Hints())
     assert len(found.others) < 0.05 * 5000
+
+
+def test_rare_lines_that_look_usual_are_read_at_once_too():
+    """Quotes and commas are counted before a pattern is looked for; here they tell nothing."""
+    records = ['{"a":"x","b":1}' if i % 20 == 0 else '{"a":1,"b":"x"}' for i in range(4000)]
+    hints = json_plain.Hints()
+    for was_misled in (False, True, True):
+        found = json_plain.sort_lines(block_of(records), hints)
+        assert [bool(hints.misleading_counts), len(found.others)] == [was_misled, 0]
+        assert sorted(len(part.picked) for part in found.plain) == [200, 3800]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_unusual_lines_have_more_or_fewer_quotes_and_commas(end):
+    pick = random.Random(3)
+    usual, more, fewer = '{"a":1,"b":"x"}', '{"a":"1","b":"x"}', '{"a":1,"b":2}'
+    lines = pick.choices([usual, more, fewer], [8, 1, 1], k=2000)
+    data = "".join(line + end for line in lines).encode()
+    starts = [0, *(i + 1 for i, byte in enumerate(data) if byte == 10)]
+    block = json_bytes.Lines(data=data, starts=json_bytes.np.array(starts))
+    assert json_scan.unusual_lines(block).tolist() == [line != usual for line in lines]
 
 
 def test_rare_names_are_read_apart_once_they_are_known():

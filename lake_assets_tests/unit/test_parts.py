@@ -3,6 +3,7 @@
 import os
 import resource
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.tables import PartWriter
 from lake_assets.storage.tables import parts as parts_module
 from lake_assets.storage.tables.background import THREAD_NAME
+from lake_assets.storage.tables.parts import LANES
 
 
 @pytest.fixture(autouse=True)
@@ -174,11 +176,23 @@ def test_many_rows_go_to_two_parts_in_turns(tmp_path, monkeypatch):
     assert found == [[*range(20), *range(30, 40), *range(50, 65)], [*range(20, 30), *range(40, 50)]]
 
 
-def test_wide_rows_go_to_one_part(tmp_path, monkeypatch):
+def test_of_wide_rows_no_row_group_waits_for_its_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 10)
-    monkeypatch.setattr(parts_module, "STRIPED_BYTES", 1_000)
-    (part,) = write(tmp_path, *(noise(10) for _ in range(6)))
-    assert groups_of(part) == [10] * 6
+    monkeypatch.setattr(parts_module, "LARGE_BYTES", 1_000)
+    encode, encoded = parts_module._OpenPart.encode, []
+
+    def encode_slowly(part, rows):
+        time.sleep(0.02)
+        encode(part, rows)
+        encoded.append(rows)
+
+    monkeypatch.setattr(parts_module._OpenPart, "encode", encode_slowly)
+    with writer(tmp_path) as open_writer:
+        for count in range(1, 9):
+            open_writer.write(noise(10))
+            assert count - len(encoded) <= LANES
+        written = open_writer.close()
+    assert [groups_of(part) for part in written] == [[10] * 5, [10] * 3]
 
 
 def test_the_error_of_one_part_is_said_by_what_goes_to_the_other(tmp_path, monkeypatch):

@@ -30,8 +30,9 @@ from lake_assets.intake.readers.json_bytes import (
 from lake_assets.intake.readers.json_columns import Doubtful, NotColumnar, fit_columns
 from lake_assets.intake.readers.json_elements import element_blocks, not_plain
 from lake_assets.intake.readers.json_fit import without_unused
-from lake_assets.intake.readers.json_plain import Hints, Plain, matching, sort_lines
+from lake_assets.intake.readers.json_plain import Hints, Plain, sort_lines
 from lake_assets.intake.readers.json_records import Block, records_of
+from lake_assets.intake.readers.json_scan import matching
 from lake_assets.intake.readers.json_table import Places, as_surveyed, table_of_records
 from lake_assets.intake.readers.source import (
     Chunk,
@@ -46,20 +47,29 @@ from lake_assets.intake.readers.source import (
 from lake_assets.intake.readers.survey import Survey
 from lake_assets.intake.readers.variant_text import LONG_NUMBER
 
+_LEARNED_LINES = 4096
+
 T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Block:
-    """What the first pass found in a block; without the lines themselves."""
+    """What the first pass found in a block."""
 
     plain: list[Plain]
     others: Positions
     """Lines that are read one by one."""
+    other_lines: Lines
+    """These lines themselves: few, as a rule, and then the file need not be read again."""
     numbers: Positions
     """Number of the record on each line, from the block's first."""
     record_count: int
     texts: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory what was read takes."""
+        return sum(part.nbytes for part in self.plain) + len(self.other_lines.data)
 
 
 class BlockFile:
@@ -98,15 +108,26 @@ class BlockFile:
         """
         found, is_kept = Survey(), True
         with _threads() as (pool, threads):
-            tasks = (partial(self._look_and_survey, lines) for lines in self._blocks(self._file))
+            blocks = self._having_learned(self._blocks(self._file))
+            tasks = (partial(self._look_and_survey, lines) for lines in blocks)
             for block, survey in _ahead(pool, tasks, threads):
                 found.merge(survey)
                 self._record_counts.append(block.record_count)
                 self._hints.texts = merged_texts(self._hints.texts, block.texts)
-                is_kept = is_kept and self._kept_bytes.take(sum(p.nbytes for p in block.plain))
+                is_kept = is_kept and self._kept_bytes.take(block.nbytes)
                 if is_kept:
                     self._kept.append(block)
         return found
+
+    def _having_learned(self, blocks: Iterator[Lines]) -> Iterator[Lines]:
+        """Yield the blocks, the first once a few of its lines told what may come.
+
+        Else each thread would find it out by reading its first block again and again.
+        """
+        for number, lines in enumerate(blocks):
+            if number == 0 and len(lines) > 2 * _LEARNED_LINES:
+                sort_lines(lines.between(0, _LEARNED_LINES), self._hints)
+            yield lines
 
     def chunks(self, places: Places) -> Iterator[Chunk]:
         """Yield every record, or its rejection; once."""
@@ -140,6 +161,7 @@ class BlockFile:
         return _Block(
             plain=lots.plain,
             others=lots.others,
+            other_lines=lines.take(lots.others),
             numbers=np.cumsum(is_record) - 1,
             record_count=int(is_record.sum()),
             texts=hints.texts,
@@ -149,7 +171,7 @@ class BlockFile:
         block, survey = self._look(lines), Survey()
         for part in block.plain:
             survey.see_columns(part.columns, lines, part.picked)
-        others = records_of(_texts(lines, block.others.tolist()), self._file)
+        others = records_of(_texts(block.other_lines, block.others), self._file)
         if self._is_array and not all(row.rule.startswith("keys_") for row in others.rejected):
             # Perhaps it is no element by itself, only cut where it should not be.
             raise not_plain(self._file)
@@ -193,8 +215,8 @@ def _ahead(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], threads: 
         yield waiting.popleft().result()
 
 
-def _texts(lines: Lines, picked: Iterable[int]) -> Iterator[tuple[int, str]]:
-    return ((i, text_of(lines[i])) for i in picked)
+def _texts(lines: Lines, numbers: Positions) -> Iterator[tuple[int, str]]:
+    return ((number, text_of(lines[i])) for i, number in enumerate(numbers.tolist()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +234,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begun:
-    """A block of which some lines may still be read one by one."""
+    """A block of which some lines are still to be read one by one."""
 
     parts: list[_Part]
     left: Positions
@@ -239,9 +261,9 @@ class _Fit:
         """
         with as_surveyed(self._file):
             begun = self._at_once(block, block.numbers + first)
-            if len(begun.left) or len(begun.doubtful):
+            if len(begun.doubtful) or len(begun.left) > len(block.others):
                 return begun
-            return self._used(self._in_order(begun.parts, Block(), begun.numbers))
+            return self._whole(begun, block.other_lines)
 
     def end(self, begun: _Begun, lines: Lines) -> Chunk:
         """Return the records of a block in order, some of which are to be read one by one.
@@ -250,13 +272,16 @@ class _Fit:
             lines: All lines of the block.
         """
         with as_surveyed(self._file):
-            parts, left, numbers = begun.parts, begun.left, begun.numbers
             if len(begun.doubtful):
                 long = begun.doubtful[matching(lines.take(begun.doubtful), LONG_NUMBER)]
-                parts = [part.without(long) for part in parts]
-                left = np.sort(np.concatenate([left, long]))
-            texts = ((int(numbers[i]), text) for i, text in _texts(lines, left.tolist()))
-            return self._used(self._in_order(parts, records_of(texts, self._file), numbers))
+                left = np.sort(np.concatenate([begun.left, long]))
+                begun = replace(begun, parts=[p.without(long) for p in begun.parts], left=left)
+            return self._whole(begun, lines.take(begun.left))
+
+    def _whole(self, begun: _Begun, left: Lines) -> Chunk:
+        numbers = begun.numbers
+        others = records_of(_texts(left, numbers[begun.left]), self._file)
+        return self._used(self._in_order(begun.parts, others, numbers))
 
     def _used(self, chunk: Chunk) -> Chunk:
         rows = without_unused(chunk.rows, self._places)
@@ -271,7 +296,7 @@ class _Fit:
         found = np.concatenate(
             [*(numbers[part.picked] for part in parts), np.array(others.numbers, np.int64)]
         )
-        order = np.argsort(found)
+        order = np.argsort(found, kind="stable")  # the fastest for runs in order
         return Chunk(
             rows=keep_rows(pa.concat_tables(tables), pa.array(order)),
             numbers=numbers_of(found[order]),

@@ -5,7 +5,7 @@ Invariant: the blocks together are every byte of the file, in order; none holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +64,13 @@ class Lines:
             return self
         starts = self.starts[first : last + 1]
         return Lines(data=self.data[starts[0] : starts[-1]], starts=starts - starts[0])
+
+
+def joined(blocks: Sequence[Lines]) -> Lines:
+    """Return the lines of several blocks as one."""
+    lengths = [np.diff(block.starts) for block in blocks]
+    starts = _running_sum(np.concatenate([np.zeros(0, np.int64), *lengths]))
+    return Lines(data=b"".join(block.data for block in blocks), starts=starts)
 
 
 def is_utf16(file: DataFile) -> bool:

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from lake_assets.intake.readers.json_blocks import BlockFile, element_file, line_file
-from lake_assets.intake.readers.json_bytes import is_utf16, line_blocks, text_of
+from lake_assets.intake.readers.json_bytes import Lines, is_utf16, joined, line_blocks
 from lake_assets.intake.readers.json_elements import NotPlain
 from lake_assets.intake.readers.json_records import (
     Block,
     is_by_line,
     record_blocks,
-    records_of,
 )
 from lake_assets.intake.readers.json_table import Places, chunk_of, own_places
 from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut
@@ -75,21 +74,25 @@ class JsonFile:
 
 def head_json(file: DataFile) -> pa.Table:
     """Return the first rows, within the file's limits, in the types that they show."""
-    block = _first_block(file)
-    survey = Survey()
-    survey.see_records(block)
-    return chunk_of(file, own_places(survey, file.expected), block).rows
-
-
-def _first_block(file: DataFile) -> Block:
     if is_utf16(file) or not is_by_line(file):
-        return next(record_blocks(file), Block())
-    texts: list[str] = []
-    size = 0
-    for lines in line_blocks(file):  # in bytes: a gigabyte of empty lines is passed over at once
-        for i in range(len(lines)):
-            if len(texts) >= file.limits.rows or size >= file.limits.byte_count:
-                return records_of(enumerate(texts), file)
-            texts.append(text_of(lines[i]))
-            size += len(texts[-1])
-    return records_of(enumerate(texts), file)
+        block, survey = next(record_blocks(file), Block()), Survey()
+        survey.see_records(block)
+        return chunk_of(file, own_places(survey, file.expected), block).rows
+    lines = _first_lines(file)
+    head = BlockFile(file, lambda _: iter([lines]), KeptBytes(2**62), is_array=False)
+    places = own_places(head.survey(), file.expected)
+    tables = [chunk.rows for chunk in head.chunks(places)]
+    return pa.concat_tables(tables) if tables else chunk_of(file, places, Block()).rows
+
+
+def _first_lines(file: DataFile) -> Lines:
+    """Return the first lines, as many as the file's limits say, but whole ones."""
+    found: list[Lines] = []
+    count = size = 0
+    for block in line_blocks(file):
+        found.append(block.between(0, min(len(block), file.limits.rows - count)))
+        count += len(found[-1])
+        size += len(found[-1].data)
+        if count >= file.limits.rows or size >= file.limits.byte_count:
+            break
+    return joined(found)

@@ -78,7 +78,7 @@ class Survey:
                 counts += 1
             elif column.null_count < len(column):
                 counts += column.is_valid().to_numpy(zero_copy_only=False)
-        lengths = _lengths(lines)[picked]
+        lengths = _lengths(lines, picked)
         counts[lengths > _MOST_BYTES] = -1
         most = int(counts.max(initial=-1))
         if most < max(self.witness.count, 0):
@@ -89,12 +89,12 @@ class Survey:
         self.witness = self.witness.or_better(Witness(most, text))
 
 
-def _lengths(lines: Lines) -> Positions:
-    """Return how long each line is without its end."""
+def _lengths(lines: Lines, picked: Positions) -> Positions:
+    """Return how long some lines are without their ends."""
     data = np.frombuffer(lines.data, np.uint8)
-    ends = lines.starts[1:] - 2
-    has_return = data[np.maximum(ends, 0)] == ord("\r")
-    lengths: Positions = np.diff(lines.starts) - 1 - has_return
+    begins, ends = lines.starts[picked], lines.starts[picked + 1] - 1
+    has_return = data[np.maximum(ends - 1, 0)] == ord("\r")
+    lengths: Positions = ends - begins - has_return
     return lengths
 
 

@@ -7,8 +7,8 @@ bounded; the error of a call is never lost, and no call of its lane runs after i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 THREAD_NAME = "lake-background"
 MOST_WAITING = 1
@@ -42,6 +42,10 @@ class BackgroundCalls:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
         self._pending.append(self._executor.submit(self._run, call))
+
+    def pending(self) -> Sequence[Future[None]]:
+        """Return the calls that are not known to have ended, the one that runs first."""
+        return tuple(self._pending)
 
     def finish(self) -> None:
         """Return once all calls have run, and the thread has ended.
@@ -79,14 +83,22 @@ class BackgroundLanes:
     def __init__(self, count: int) -> None:
         self._lanes = tuple(BackgroundCalls() for _ in range(count))
 
-    def submit(self, lane: int, call: Callable[[], None]) -> None:
+    def submit(self, lane: int, call: Callable[[], None], *, is_large: bool = False) -> None:
         """Have ``call`` run after those of the same lane; waits while enough of them are waiting.
+
+        Args:
+            lane: Number of the lane, from 0.
+            call: What to run.
+            is_large: Whether it holds so much that there may only be as many calls as lanes,
+                those included that wait.
 
         Raises:
             Exception: What an earlier call of any lane raised, now and at every later use.
         """
-        for other in self._lanes:
-            other.check()
+        self._check()
+        while is_large and len(pending := self._pending()) >= len(self._lanes):
+            wait(pending, return_when=FIRST_COMPLETED)
+            self._check()
         self._lanes[lane].submit(call)
 
     def finish(self) -> None:
@@ -102,3 +114,10 @@ class BackgroundLanes:
         """Drop the calls that have not begun, wait for those that run, and end the threads."""
         for lane in self._lanes:
             lane.stop()
+
+    def _check(self) -> None:
+        for lane in self._lanes:
+            lane.check()
+
+    def _pending(self) -> Sequence[Future[None]]:
+        return [call for lane in self._lanes for call in lane.pending()]

@@ -29,14 +29,15 @@ from lake_assets.storage.tables.model import Part
 ROW_GROUP_ROWS = 122_880
 """DuckDB's own row group size, so that its scans and statistics fit ours."""
 ROW_GROUP_BYTES = 64 * 2**20
-"""Rows of a row group, in bytes of Arrow memory: wide rows end it early. Three are held at once."""
+"""Rows of a row group, in bytes of Arrow memory: wide rows end it early. At most three of that size
+are held at once: two are encoded while rows are gathered for the next."""
 LANES = 2
 """Threads, and parts that the rows of a partition go to in turns."""
 ALONE_GROUPS = 2
 """Full row groups of a partition before a second part is begun; fewer rows make one file, and
 their steps come in one order."""
-STRIPED_BYTES = ROW_GROUP_BYTES // 2
-"""Larger row groups, of wide rows, go to the first part: twice as many of them would be held."""
+LARGE_BYTES = ROW_GROUP_BYTES // 2
+"""Of larger row groups, of wide rows, there are only as many as lanes: else more would be held."""
 MAX_PART_BYTES = 512 * 2**20
 """Iceberg's default target file size."""
 COMPRESSION_LEVEL = 1
@@ -83,7 +84,7 @@ class PartWriter:
             partition = self._partition(key, group.schema)
             groups = partition.gather(group)
             if groups is not None:
-                self._encode(partition, groups, lane=partition.next_lane(groups))
+                self._encode(partition, groups, lane=partition.next_lane())
             if any(part.byte_count >= MAX_PART_BYTES for part in partition.parts.values()):
                 self._close(key)
         if sum(partition.waiting_bytes for partition in self._open.values()) >= MAX_WAITING_BYTES:
@@ -143,7 +144,8 @@ class PartWriter:
         if part is None:
             part = partition.parts[lane] = self._begin_part(partition.schema)
         part.rows += rows.num_rows
-        self._background.submit(lane, partial(part.encode, rows))
+        is_large = rows.nbytes > LARGE_BYTES
+        self._background.submit(lane, partial(part.encode, rows), is_large=is_large)
 
     def _encode_rest(self, partition: _Partition) -> None:
         rows = partition.take()
@@ -201,10 +203,8 @@ class _Partition:
             self._wait_with(table.slice(whole))
         return table.slice(0, whole)
 
-    def next_lane(self, groups: Any) -> int:
+    def next_lane(self) -> int:
         """Return the lane that full row groups go to."""
-        if groups.nbytes > STRIPED_BYTES:
-            return 0
         turn = self._full_groups + 1 - ALONE_GROUPS
         self._full_groups += 1
         return turn % LANES if turn > 0 else 0
