@@ -37,6 +37,7 @@ _FEWEST_LINES = 32
 """Fewer lines are as quickly read one by one: a call of pyarrow's costs 0.2 ms."""
 _MOST_SPLITS = 256
 """How often a block is split before the rest of it is read line by line."""
+_PACKED_LINES = 2048
 _MOST_READS = 4
 _MOST_KINDS = 64
 """Patterns that are looked for in every block."""
@@ -70,14 +71,16 @@ class Plain:
         return sum(column.nbytes for column in self.columns.values())
 
     def packed(self) -> Plain:
-        """Return the same with small integers in as few bytes as they need."""
+        """Return the same with small integers in as few bytes as they need, if it is large."""
+        if len(self.picked) < _PACKED_LINES:
+            return self
         columns = {name: _packed(column) for name, column in self.columns.items()}
         return Plain(picked=self.picked, columns=columns)
 
     def unpacked(self) -> dict[str, pa.Array]:
         """Return the columns as they were before ``packed``."""
         return {
-            name: column.cast(pa.int64()) if pa.types.is_integer(column.type) else column
+            name: column.cast(pa.int64()) if _is_packed(column.type) else column
             for name, column in self.columns.items()
         }
 
@@ -119,6 +122,10 @@ def sort_lines(lines: Lines, hints: Hints) -> Sorted:
     for part in sorter.plain:
         taken[part.picked] = True
     return Sorted(plain=sorter.plain, others=np.flatnonzero(~taken))
+
+
+def _is_packed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) and kind.bit_width < 64)
 
 
 def _packed(column: pa.Array) -> pa.Array:
