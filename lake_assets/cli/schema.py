@@ -10,35 +10,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake_assets.cli.context import session
-from lake_assets.cli.datasets import AsJson, DatasetArgument
-from lake_assets.cli.questions import answer, known_dataset, known_destination
+from lake_assets.cli.datasets import AsJson
+from lake_assets.cli.questions import answer, known_destination
 from lake_assets.cli.words import instant_of
 from lake_assets.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from lake_assets.contracts.names import Destination
     from lake_assets.intake.uploads import Upload
     from lake_assets.lake import Lake
-    from lake_assets.upkeep.schemas import ColumnFacts, SchemaDiff
+    from lake_assets.schema_diffs import SchemaDiff
+    from lake_assets.upkeep.schemas import ColumnFacts
 
 app = typer.Typer(no_args_is_help=True, help="Columns of tables, and how they change.")
 TableArgument = Annotated[
     str | None,
     typer.Argument(metavar="NAME", help="A dataset P/D, or a variant of a task P/D/TASK/VARIANT."),
 ]
+AnyTableArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="A dataset P/D, a variant of a task P/D/TASK/VARIANT, or a table as tasks.ocr.",
+    ),
+]
 
 
 @app.command("show")
-def show(ctx: typer.Context, name: TableArgument = None, as_json: AsJson = False) -> None:
+def show(ctx: typer.Context, name: AnyTableArgument = None, as_json: AsJson = False) -> None:
     """Print the columns of a table, and which upload added them."""
     from lake_assets.cli.output import print_json
     from lake_assets.upkeep.schemas import schema_columns
 
     with session(ctx) as opened:
-        meant = _meant(ctx, opened.lake, name)
-        columns = schema_columns(opened.lake.stores, meant)
+        table, _ = _meant(ctx, opened.lake, name)
+        columns = schema_columns(opened.lake.stores, table)
     if as_json:
-        print_json({"table": meant.table, "columns": [asdict(column) for column in columns]})
+        print_json({"table": table, "columns": [asdict(column) for column in columns]})
     else:
         _print_columns(columns)
 
@@ -46,7 +53,7 @@ def show(ctx: typer.Context, name: TableArgument = None, as_json: AsJson = False
 @app.command("log")
 def log(
     ctx: typer.Context,
-    name: TableArgument = None,
+    name: AnyTableArgument = None,
     since: Annotated[
         str | None,
         typer.Option(metavar="WHEN", help="Only later changes: 2026-01-31, or an age as 12h, 7d."),
@@ -59,8 +66,8 @@ def log(
 
     after = None if since is None else instant_of(ctx, since)
     with session(ctx) as opened:
-        meant = None if name is None else _meant(ctx, opened.lake, name)
-        rows = schema_log(opened.lake.stores, meant, since=after)
+        where = None if name is None else _meant(ctx, opened.lake, name)[1]
+        rows = schema_log(opened.lake.stores, where, since=after)
     if as_json:
         print_json({"schema_changes": rows})
     else:
@@ -70,41 +77,53 @@ def log(
 @app.command("diff")
 def diff(
     ctx: typer.Context,
-    name: DatasetArgument = None,
+    name: TableArgument = None,
     source: Annotated[
         str | None, typer.Argument(metavar="FILE|ID", help="A data file, or a staged upload.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a data file or an upload would change in a dataset's table; nothing is changed."""
+    """Print what a data file or an upload would change in a table; nothing is changed."""
     from lake_assets.cli.output import print_json
-    from lake_assets.upkeep.schemas import schema_diff
+    from lake_assets.schema_diffs import schema_diff
 
     with session(ctx) as opened:
-        dataset = known_dataset(ctx, opened.lake, name, what="argument 'P/D'")
+        meant = known_destination(ctx, opened.lake, name, what="argument 'NAME'")
         text = answer(ctx, source, what="argument 'FILE|ID'", question="Data file or upload")
-        found = schema_diff(opened.lake.stores, dataset, _source(opened.lake, text))
-        mode = opened.lake.registry.contract(dataset).drift
+        found = schema_diff(opened.lake.stores, meant, _source(opened.lake, text))
+        mode = opened.lake.registry.promise(meant).drift
     if as_json:
-        print_json({"dataset": str(dataset), "drift": mode, **asdict(found)})
+        print_json({"name": str(meant), "table": meant.table, "drift": mode, **asdict(found)})
     else:
         _print_diff(found, mode)
 
 
-def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> Destination:
-    """Return the dataset or variant that is meant.
+def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> tuple[str, dict[str, str]]:
+    """Return the table that is meant, and what its rows of the log of changes have.
 
     Raises:
         InvalidName, UnknownDataset, UnknownTask: it has no table either.
     """
-    from lake_assets.contracts.names import parse_destination
+    from lake_assets.contracts.names import RESERVED, parse_destination
 
     known = [str(item) for item in lake.registry.dataset_names()]
     text = answer(ctx, name, what="argument 'NAME'", question="Dataset", known=known)
+    namespace, _, rest = text.partition(".")
+    if namespace in RESERVED and rest:
+        _require_table(lake, text)
+        return text, {"table_name": text}
     meant = parse_destination(text)
     if not lake.stores.tables.exists(meant.table):  # that of a deleted task stays
         known_destination(ctx, lake, text, what="argument 'NAME'")
-    return meant
+    return meant.table, meant.own_rows
+
+
+def _require_table(lake: Lake, name: str) -> None:
+    namespace = name.partition(".")[0]
+    tables = [table for table in lake.stores.tables.names() if table.startswith(f"{namespace}.")]
+    if name not in tables:
+        known = ", ".join(sorted(tables)) or "none yet"
+        raise InvalidRequest(f"there is no table {name} (known: {known})", table=name)
 
 
 def _source(lake: Lake, text: str) -> Path | Upload:
@@ -171,12 +190,14 @@ def _print_diff(found: SchemaDiff, mode: str) -> None:
 
     for file, reason in found.unreadable.items():
         print_lines(f"{file}: {reason}")
+    if found.broken:
+        print_lines(f"{found.broken:,} of {counted(found.rows, 'row')} break the contract.")
     if found.is_new:
         print_lines("There is no table yet; it would have these columns:")
         print_lines(*(f"  {name}: {kind}" for name, kind in found.columns))
         return
     if not found.needs:
-        print_lines(f"{counted(found.rows, 'row')} fit the table as it is.")
+        print_lines(f"{counted(found.rows - found.broken, 'row')} fit the table as it is.")
         return
     changes = [
         f"  {change.change} {change.path}: {_types(change.old_type, change.new_type)} "

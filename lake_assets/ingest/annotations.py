@@ -86,26 +86,58 @@ def open_annotations(state: DatasetState, upload: Upload) -> Iterator[Annotation
         raise FatalError(f"{name} is no variant of a task")
     meta = upload.manifest.meta
     require_metadata(name.task, contract, meta)
-    settings = state.stores.settings
-    declared = contract.promised_columns()
-    _require_spelling(name.task, declared.names, state)
     images = ImageNames(state.stores, name.of, by=contract.image_by) if contract.refers_by else None
     try:
-        yield AnnotationPlan(
-            contract=contract,
-            meta=meta,
+        yield annotation_plan(
+            state,
             root=upload.files_folder,
             options=upload.manifest.options,
+            meta=meta,
             images=images,
-            # What is promised by now is read as that, whatever type its column has from before.
-            expected=grow_schema(declared, state.own_columns),
-            declared=declared,
-            batch_rows=settings.batch_size,
-            batch_bytes=settings.batch_bytes,
         )
     finally:
         if images is not None:
             images.close()
+
+
+def annotation_plan(
+    state: DatasetState,
+    *,
+    root: Path,
+    options: ReadOptions,
+    meta: Mapping[str, str],
+    images: ImageNames | None = None,
+) -> AnnotationPlan:
+    """Return the plan for files of annotations.
+
+    Args:
+        state: Of a variant.
+        root: Where the files are.
+        options: How they are read.
+        meta: What was said of them.
+        images: Of the dataset; None: what records say of images is not checked.
+
+    Raises:
+        SchemaMismatch: The contract spells a column otherwise than the task's table does.
+    """
+    name, contract = state.name, state.contract
+    if not isinstance(name, VariantName) or not isinstance(contract, TaskContract):
+        raise FatalError(f"{name} is no variant of a task")
+    settings = state.stores.settings
+    declared = contract.promised_columns()
+    _require_spelling(name.task, declared.names, state)
+    return AnnotationPlan(
+        contract=contract,
+        meta=meta,
+        root=root,
+        options=options,
+        images=images,
+        # What is promised by now is read as that, whatever type its column has from before.
+        expected=grow_schema(declared, state.own_columns),
+        declared=declared,
+        batch_rows=settings.batch_size,
+        batch_bytes=settings.batch_bytes,
+    )
 
 
 def _require_spelling(task: str, declared: Sequence[str], state: DatasetState) -> None:

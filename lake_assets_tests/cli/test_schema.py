@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lake_assets.lake import Lake
 from lake_assets_tests.cli.conftest import Run
@@ -110,3 +111,66 @@ def test_a_name_that_means_nothing_is_an_error(
     result = typed("schema", command, name)
     assert result.code == 1
     assert said in result.err
+
+
+# -- annotations
+
+
+@pytest.fixture
+def task(typed: Run, lake: Lake, tmp_path: Path) -> str:
+    """Name of a variant, of whose dataset one image is there."""
+    typed("config", "task", "create", "ocr", "--record-type", "ocr", "--required", "lang")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (40, 20)).save(folder / "a.png")
+    upload = lake.upload_raw_data(folder, provider="live", dataset="photos", create_provider=True)
+    lake.ingest(upload.id)
+    return "live/photos/ocr/words"
+
+
+def annotations(path: Path, *records: dict[str, object]) -> Path:
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    return path
+
+
+def test_a_diff_of_annotations_knows_their_contract(
+    typed: Run, lake: Lake, task: str, tmp_path: Path
+):
+    first = annotations(tmp_path / "1.jsonl", {"image": "a", "text": "x", "page": 1})
+    assert "page: long" in typed("schema", "diff", task, str(first)).out
+    upload = lake.upload_task_data(
+        data_file=first, provider="live", dataset="photos", task="ocr", variant="words",
+        meta={"lang": "en"},
+    )  # fmt: skip
+    assert "There is no table yet" in typed("schema", "diff", task, upload.id).out
+    lake.ingest(upload.id)
+    second = annotations(
+        tmp_path / "2.jsonl",
+        {"image": "a", "text": "y", "page": "iv"},
+        {"image": "a", "text": "z", "page": 2, "sure": True},
+        {"image": "a"},
+    )
+    document = typed("schema", "diff", task, str(second), "--json").json
+    assert (document["rows"], document["broken"], document["rejected"]) == (3, 1, 2)
+    assert [(item["path"], item["change"]) for item in document["changes"]] == [
+        ("page__variant", "variant"), ("sure", "added"),
+    ]  # fmt: skip
+    assert "1 of 3 rows break the contract" in typed("schema", "diff", task, str(second)).out
+    assert "1 row fit" in typed("schema", "diff", task, str(first)).out
+    assert typed("schema", "log", "tasks.ocr").out == "No table has changed.\n"
+    broken = tmp_path / "broken.txt"
+    broken.write_text("?")
+    assert (
+        "none of the known forms of ocr records" in typed("schema", "diff", task, str(broken)).err
+    )
+
+
+def test_a_table_may_be_meant_by_its_name(typed: Run, lake: Lake, files: list[Path]):
+    for path in files:
+        ingest(lake, path)
+    assert '"k1__variant"' in typed("schema", "show", "live.events", "--json").out
+    assert "sha256" in typed("schema", "show", "lake.images").out
+    assert typed("schema", "log", "lake.images").out == "No table has changed.\n"
+    result = typed("schema", "show", "tasks.ocr")
+    assert (result.code, "there is no table tasks.ocr (known: none yet)" in result.err) == (1, True)
+    assert "known: lake." in typed("schema", "show", "lake.nothing").err

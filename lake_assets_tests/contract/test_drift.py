@@ -15,8 +15,8 @@ from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import DatasetContract, update_registry
 from lake_assets.errors import InvalidRegistry, UploadsFailed
 from lake_assets.lake import Lake
+from lake_assets.schema_diffs import schema_diff
 from lake_assets.upkeep.checks import schema_has_not_drifted
-from lake_assets.upkeep.schemas import schema_diff
 
 NAME = DatasetName("acme", "d")
 INT, LONG, FLOAT, DOUBLE, TEXT = pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string()

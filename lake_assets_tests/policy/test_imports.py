@@ -32,9 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stores",),
     # What is done with a lake. All read tables through query.
     ("ingest", "export", "governance", "upkeep"),
-    # What takes both ingestion and upkeep: to ingest and bring the catalog up to date; to have rows
-    # of the quarantine tried again.
-    ("ingest_here", "replays"),
+    # What takes ingestion and more: to ingest and bring the catalog up to date; to have rows of the
+    # quarantine tried again; to tell what a delivery would change.
+    ("ingest_here", "replays", "schema_diffs"),
     ("lake",),
     # Faces. The command line starts Dagster runs, so it stands on the shell.
     ("defs",),
