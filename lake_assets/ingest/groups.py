@@ -81,21 +81,21 @@ def prepare_group(
     uploads: Sequence[Upload],
     lease: Lease,
     pool: Engine,
+    failures: list[FailedUpload],
     *,
     is_rebuild: bool,
-) -> tuple[Group | None, tuple[FailedUpload, ...]]:
-    """Write the parts of claimed uploads; one that cannot be used leaves the others alone.
+) -> Group | None:
+    """Return the group to commit with the parts of claimed uploads, if any of them can be used.
 
     Args:
+        failures: Grows by uploads that cannot be used, each as soon as it is set aside; they leave
+            the others alone.
         is_rebuild: Whether they are done, and are read again: then one that cannot be used is an
             error, and nothing is known of their dataset before them.
-
-    Returns:
-        The group to commit, if any upload can be used, and what is not in it.
     """
     if not uploads:
-        return None, ()
-    group = _OpenGroup(stores, request, lease, is_rebuild=is_rebuild)
+        return None
+    group = _OpenGroup(stores, request, lease, failures, is_rebuild=is_rebuild)
     try:
         return group.prepare(uploads, pool)
     except LeaseLost:  # the uploads are another process's by now
@@ -104,7 +104,8 @@ def prepare_group(
         group.release(uploads)
         raise
     except (LakeError, OSError, pa.ArrowException) as error:
-        return None, group.give_up(uploads, error)
+        group.give_up(uploads, error)
+        return None
     except BaseException:  # interrupted: the next run begins them again
         group.release(uploads)
         raise
@@ -123,19 +124,25 @@ def open_pool(stores: Stores) -> Engine:
 class _OpenGroup:
     """A group whose uploads are being prepared, one after the other."""
 
-    def __init__(self, stores: Stores, request: Request, lease: Lease, *, is_rebuild: bool) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        request: Request,
+        lease: Lease,
+        failures: list[FailedUpload],
+        *,
+        is_rebuild: bool,
+    ) -> None:
         self._stores = stores
         self._request = request
         self._lease = lease
+        self._failures = failures
         self._is_rebuild = is_rebuild
         self._rows_before = 0
         self._prepared: list[PreparedUpload] = []
-        self._failures: list[FailedUpload] = []
 
-    def prepare(
-        self, uploads: Sequence[Upload], pool: Engine
-    ) -> tuple[Group | None, tuple[FailedUpload, ...]]:
-        """Return the group of those uploads that can be used, and what is not in it."""
+    def prepare(self, uploads: Sequence[Upload], pool: Engine) -> Group | None:
+        """Return the group of those uploads that can be used."""
         stores, name = self._stores, self._request.name
         contract = stores.registry().promise(name)
         with (
@@ -147,11 +154,10 @@ class _OpenGroup:
             for upload in uploads:
                 self._add(upload, parts, state, pool)
             if not self._prepared:
-                return None, tuple(self._failures)
-            group = Group(uploads=tuple(self._prepared), parts=parts.close())
-            return group, tuple(self._failures)
+                return None
+            return Group(uploads=tuple(self._prepared), parts=parts.close())
 
-    def give_up(self, uploads: Sequence[Upload], error: Exception) -> tuple[FailedUpload, ...]:
+    def give_up(self, uploads: Sequence[Upload], error: Exception) -> None:
         """Set all uploads aside: their rows share files, and one could not be written.
 
         Raises:
@@ -168,13 +174,13 @@ class _OpenGroup:
             prepared = set()
         elif isinstance(known, RetryableError):
             prepared = {upload.id for upload in uploads} - failed
-        late = tuple(
+        late = [
             _set_aside(self._stores, upload, known) for upload in uploads if upload.id in prepared
-        )
+        ]
         self.release([upload for upload in uploads if upload.id not in prepared | failed])
         if not late:
             raise known
-        return (*self._failures, *late)
+        self._failures += late
 
     def release(self, uploads: Sequence[Upload]) -> None:
         """Make uploads pending again, but those that failed; those of a rebuild stay done."""

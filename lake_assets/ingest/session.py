@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 
 from lake_assets.errors import FatalError, LeaseLost, SchemaChanged
 from lake_assets.ingest.changes import changes_of, commit
@@ -53,16 +53,27 @@ def ingest(stores: Stores, request: Request) -> Ingested:
         DatasetBusy: when another process worked on it for as long as the request waits.
         RetryableError, UnknownOutcome: the uploads are kept; a later call goes on with them.
     """
+    done = _Done()
     for _ in range(_SCHEMA_TRIES - 1):
         try:
-            return _ingest(stores, request)
+            return _ingest(stores, request, done)
         except SchemaChanged as error:  # what was prepared is taken back, and fitted anew
             _log.warning("%s: %s", request.name, error.message)
-    return _ingest(stores, request)
+    return _ingest(stores, request, done)
 
 
-def _ingest(stores: Stores, request: Request) -> Ingested:
-    with prepared_dataset(stores, request) as prepared:
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What is over, also if what comes after it has to be tried again."""
+
+    recovered: list[PreparedUpload] = field(default_factory=list)
+    before: list[PreparedUpload] = field(default_factory=list)
+    """Of groups that are in the tables."""
+    failures: list[FailedUpload] = field(default_factory=list)
+
+
+def _ingest(stores: Stores, request: Request, done: _Done) -> Ingested:
+    with _prepared(stores, request, done) as prepared:
         commits = [commit(stores, prepared.changes[asset]) for asset in prepared.changes]
         finish(stores, prepared)
     return Ingested(
@@ -73,12 +84,16 @@ def _ingest(stores: Stores, request: Request) -> Ingested:
     )
 
 
-@contextmanager
-def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
+def prepared_dataset(stores: Stores, request: Request) -> AbstractContextManager[Prepared]:
     """Hold a dataset and give what is to be committed for it, in ``COMMIT_ORDER``.
 
     The caller commits each change and then calls ``finish``, inside the block.
     """
+    return _prepared(stores, request, _Done())
+
+
+@contextmanager
+def _prepared(stores: Stores, request: Request, done: _Done) -> Iterator[Prepared]:
     name = request.name
     with (
         _sealing(stores),
@@ -90,7 +105,7 @@ def prepared_dataset(stores: Stores, request: Request) -> Iterator[Prepared]:
         ) as lease,
         known_errors(stores, lease),
     ):
-        dataset = _Dataset(stores, request, lease)
+        dataset = _Dataset(stores, request, lease, done)
         if request.rebuild or rebuild_is_unfinished(stores, name):
             yield dataset.prepare_rebuild()
         else:
@@ -118,17 +133,15 @@ def _sealing(stores: Stores) -> Iterator[None]:
 class _Dataset:
     """A dataset that this process holds, while what is to be committed for it is prepared."""
 
-    def __init__(self, stores: Stores, request: Request, lease: Lease) -> None:
+    def __init__(self, stores: Stores, request: Request, lease: Lease, done: _Done) -> None:
         self._stores = stores
         self._request = request
         self._lease = lease
-        self._recovered: tuple[PreparedUpload, ...] = ()
-        self._before: list[PreparedUpload] = []
-        self._failures: list[FailedUpload] = []
+        self._done = done
 
     def prepare_pending(self) -> Prepared:
         """Ingest what is pending, but for the commits of its last group."""
-        self._recovered = recover(self._stores, self._request.name, self._lease)
+        self._done.recovered.extend(recover(self._stores, self._request.name, self._lease))
         prepared = self._prepared(None)
         with open_pool(self._stores) as pool:
             for number, uploads in enumerate(groups_of(self._pending())):
@@ -145,7 +158,7 @@ class _Dataset:
         """Ingest what is pending, and read all that was ingested again, as one group."""
         # By itself, so each upload is ever only ingested by its journal.
         self._commit(self.prepare_pending())
-        self._before.clear()  # the rebuild has them too
+        self._done.before.clear()  # the rebuild has them too
         stores, name = self._stores, self._request.name
         archived = list(stores.staging.uploads(State.DONE, name=name))
         require_archive(stores, name, archived)
@@ -168,13 +181,12 @@ class _Dataset:
     def _prepare(
         self, uploads: Sequence[Upload], pool: Engine, *, is_rebuild: bool = False
     ) -> Group | None:
-        before = sum(item.outcome.rows_in for item in self._before)
+        before = sum(item.outcome.rows_in for item in self._done.before)
         request = replace(self._request, on_rows=lambda rows: self._request.on_rows(before + rows))
-        group, failures = prepare_group(
-            self._stores, request, uploads, self._lease, pool, is_rebuild=is_rebuild
+        failures = self._done.failures
+        return prepare_group(
+            self._stores, request, uploads, self._lease, pool, failures, is_rebuild=is_rebuild
         )
-        self._failures += failures
-        return group
 
     def _prepared(self, group: Group | None, *, is_rebuild: bool = False) -> Prepared:
         name, lease = self._request.name, self._lease
@@ -183,9 +195,9 @@ class _Dataset:
             lease=lease,
             changes=changes_of(self._stores, name, group, lease=lease, rebuild=is_rebuild),
             group=group,
-            before=tuple(self._before),
-            failures=tuple(self._failures),
-            recovered=self._recovered,
+            before=tuple(self._done.before),
+            failures=tuple(self._done.failures),
+            recovered=tuple(self._done.recovered),
             rebuilt=is_rebuild,
         )
 
@@ -193,7 +205,7 @@ class _Dataset:
         for change in prepared.changes.values():
             commit(self._stores, change)
         finish(self._stores, prepared)
-        self._before += prepared.uploads
+        self._done.before.extend(prepared.uploads)
 
     def _new_token(self) -> None:
         """Tell the parts of the next group from those of the last one."""

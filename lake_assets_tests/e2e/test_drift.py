@@ -14,7 +14,7 @@ import pytest
 from lake_assets.contracts.names import DatasetName, VariantName, parse_destination
 from lake_assets.contracts.registry import update_registry
 from lake_assets.contracts.tasks import TaskContract
-from lake_assets.errors import SchemaChanged
+from lake_assets.errors import SchemaChanged, UploadsFailed
 from lake_assets.ingest import Request, commit, prepared_dataset
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
@@ -203,6 +203,31 @@ def test_a_table_that_changes_while_rows_are_fitted_to_it_is_asked_anew(
     assert (notes(lake, "one"), notes(lake, "two")) == ([7], ["text"])
     assert {upload.state for upload in lake.uploads()} == {State.DONE}
     assert leftovers(lake.home) == []
+
+
+@pytest.mark.parametrize("step", ["require_fit", "append_once"])
+def test_what_failed_is_told_although_the_others_are_tried_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    lake.ingest(stage(lake, "zero", {"id": 0}))
+    failing = stage(lake, "one", {"id": 3, "provider": "taken by the lake"})
+    first = stage(lake, "one", {"id": 1, "k": 7})
+    second = stage(lake, "two", {"id": 2, "k": "text"})
+    original = getattr(IcebergTables, step)
+    others = [second]
+
+    def later(tables, spec, *given, **options):
+        if spec.name == "tasks.notes" and others:
+            with Lake.open(lake.home) as another:
+                another.ingest(others.pop())
+        return original(tables, spec, *given, **options)
+
+    monkeypatch.setattr(IcebergTables, step, later)
+    with pytest.raises(UploadsFailed, match="provider are columns that the lake fills in itself"):
+        lake.ingest_pending()
+    states = {upload.id: upload.state for upload in lake.uploads()}
+    assert (states[failing], states[first]) == (State.FAILED, State.DONE)
+    assert (notes(lake, "one"), notes(lake, "two")) == ([7], ["text"])
 
 
 def test_uploads_that_bring_different_columns_at_once_all_get_in(lake: Lake, tmp_path: Path):
