@@ -21,7 +21,8 @@ from lake_assets.contracts.names import (
     DatasetName,
     Destination,
     VariantName,
-    parse_destination,
+    as_dataset,
+    as_destination,
 )
 from lake_assets.contracts.registry import Registry, update_registry
 from lake_assets.intake.uploads import State, Upload
@@ -243,9 +244,10 @@ class Lake:
             on_files=on_files,
         )
 
-    def uploads(self, *states: State, name: Destination | None = None) -> tuple[Upload, ...]:
+    def uploads(self, *states: State, name: Destination | str | None = None) -> tuple[Upload, ...]:
         """Return the uploads in ``states`` (all, if none is given), by time of upload."""
-        found = self.stores.staging.uploads(*states, name=name)
+        meant = None if name is None else as_destination(name)
+        found = self.stores.staging.uploads(*states, name=meant)
         return tuple(sorted(found, key=lambda upload: upload.id))
 
     def status(self, upload_id: str) -> UploadStatus:
@@ -297,11 +299,11 @@ class Lake:
 
         return ingest_names(self.stores, self.datasets_with_work())
 
-    def rebuild(self, name: Destination) -> Ingested:
+    def rebuild(self, name: Destination | str) -> Ingested:
         """Read all finished uploads of a dataset or variant again and replace its rows."""
         from lake_assets.ingest_here import rebuild
 
-        return rebuild(self.stores, name)
+        return rebuild(self.stores, as_destination(name))
 
     # -- the quarantine
 
@@ -369,7 +371,7 @@ class Lake:
         from lake_assets.query.records import records
 
         tables, layout = self.stores.tables, self.stores.layout
-        meant = parse_destination(name) if isinstance(name, str) else name
+        meant = as_destination(name)
         sql = LakeSql(tables, scratch=layout.scratch, home=layout.home)
         return records(sql, tables, meant, where=where, parameters=parameters, limit=limit)
 
@@ -379,14 +381,14 @@ class Lake:
 
         return catalog_entries(self.stores)
 
-    def variants(self, names: Iterable[DatasetName] | None = None) -> tuple[VariantName, ...]:
+    def variants(self, names: Iterable[DatasetName | str] | None = None) -> tuple[VariantName, ...]:
         """Return the variants of tasks that these datasets (default: all) have, sorted."""
         from lake_assets.upkeep.catalog import variants_of
 
-        return variants_of(self.stores, names)
+        return variants_of(self.stores, None if names is None else {*map(as_dataset, names)})
 
     def check(
-        self, names: Iterable[DatasetName] | None = None
+        self, names: Iterable[DatasetName | str] | None = None
     ) -> list[tuple[Destination, Check, CheckResult]]:
         """Run every check on these datasets (default: all) and return what they found.
 
@@ -394,5 +396,5 @@ class Lake:
         """
         from lake_assets.upkeep.task_checks import check_all
 
-        datasets = self.registry.dataset_names() if names is None else tuple(names)
+        datasets = self.registry.dataset_names() if names is None else tuple(map(as_dataset, names))
         return check_all(self.stores, datasets, self.variants(datasets))

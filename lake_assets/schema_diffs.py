@@ -1,13 +1,13 @@
 """What a delivery would change in its table. Nothing is written.
 
 It is found by the readers and rules of ingestion, so it is what ingesting it would do to the table
-as it is now.
+as it is now; but what is there twice, and which images there are, is not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from lake_assets.contracts.drift import fit_rows
 from lake_assets.contracts.growth import type_words
 from lake_assets.contracts.names import Destination, VariantName
 from lake_assets.contracts.schema_changes import ChangeCount, Need, SchemaChange, lines_of, needs
+from lake_assets.contracts.tasks import TaskContract, require_metadata
+from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import annotation_plan, sorted_annotations
 from lake_assets.ingest.state import DatasetState, open_state
-from lake_assets.intake.model import ReadOptions, StagedFile
+from lake_assets.intake.model import Batch, ReadOptions, StagedFile
 from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.files import hash_file
@@ -31,12 +33,13 @@ class SchemaDiff:
     """What a delivery would change in a table."""
 
     is_new: bool
-    """Whether there is no table yet: to make it is no change."""
+    """Whether the table has no columns of its own yet: to make them is no change."""
     rows: int
-    """Rows that were read, without those that no reader can use."""
+    """All rows that were read."""
+    unusable: int
+    """Those of them that no reader, or no table, can use."""
     broken: int
-    """Those of them that break a task's contract, whatever the table: they would be rejected. Which
-    images there are is not looked at."""
+    """Those that break a task's contract, whatever the table has."""
     columns: tuple[tuple[str, str], ...]
     """(name, type) of the table's own columns afterwards."""
     changes: tuple[SchemaChange, ...]
@@ -44,9 +47,14 @@ class SchemaDiff:
     needs: tuple[str, ...]
     """What ``drift: freeze`` would refuse, a line each."""
     rejected: int
-    """Rows that ``drift: quarantine`` would reject beyond those."""
+    """Rows that ``drift: quarantine`` would reject beyond the unusable and the broken."""
     unreadable: dict[str, str]
     """Files that cannot be read, and why."""
+
+    @property
+    def usable(self) -> int:
+        """Rows for the table."""
+        return self.rows - self.unusable - self.broken
 
 
 def schema_diff(stores: Stores, name: Destination, source: Path | Upload) -> SchemaDiff:
@@ -55,64 +63,119 @@ def schema_diff(stores: Stores, name: Destination, source: Path | Upload) -> Sch
     Raises:
         UnreadableSource, UnsupportedFormat: It is one file, and cannot be read.
         UnknownDataset, UnknownTask.
-        SchemaMismatch: The task's contract and table, or the records' names, contradict each other.
+        InvalidRequest: The upload is of another dataset or variant.
+        InvalidMetadata, SchemaMismatch: The upload would fail as a whole.
     """
-    contract = stores.registry().promise(name)
+    if isinstance(source, Upload) and source.name != name:
+        raise InvalidRequest(f"upload {source.id} is of {source.name}, not of {name}")
     unreadable: Unreadable = {}
-    found: list[Need] = []
-    rows = rejected = broken = 0
-    with open_state(stores, name, contract, is_empty=False) as state:
-        known = pa.schema([]) if state.table_columns is None else state.table_columns
-        count, evolved = ChangeCount(known), known
-        for table, bad in _tables(state, source, unreadable):
-            rows += table.num_rows + bad
-            broken += bad
-            fitted = fit_rows(table, evolved, is_decided=True)
-            evolved = fitted.schema
-            count.add(fitted.rows)
-            needed = needs(fit_rows(table, known, widen=False).rows, known)
-            found += needed
-            rejected += len({row for need in needed for row in need.rows.to_pylist()})
-        is_new = state.table_schema is None
+    while True:
+        try:
+            return _diff(stores, name, source, unreadable)
+        except (UnreadableSource, UnsupportedFormat) as error:  # once more without it, as ingested
+            file = str(error.context.get("file", ""))
+            if isinstance(source, Path) or not file or file in unreadable:
+                raise
+            unreadable[file] = error
+
+
+def _diff(
+    stores: Stores, name: Destination, source: Path | Upload, unreadable: Unreadable
+) -> SchemaDiff:
+    with open_state(stores, name, stores.registry().promise(name), is_empty=False) as state:
+        found = _Found(state)
+        for table in _tables(state, _Source.of(source), unreadable, found):
+            found.see(table)
     if isinstance(source, Path) and unreadable:
         raise next(iter(unreadable.values()))
     return SchemaDiff(
-        is_new=is_new,
-        rows=rows,
-        broken=broken,
-        columns=tuple((field.name, type_words(field.type)) for field in evolved),
-        changes=() if is_new else count.changes(),
-        needs=() if is_new else tuple(lines_of(found)),
-        rejected=0 if is_new else rejected,
+        is_new=found.is_new,
+        rows=found.rows,
+        unusable=found.rejected_by_reader + found.misfits,
+        broken=found.rows - found.rejected_by_reader - found.seen,
+        columns=tuple((column.name, type_words(column.type)) for column in found.columns),
+        changes=() if found.is_new else found.count.changes(),
+        needs=() if found.is_new else tuple(lines_of(found.needs)),
+        rejected=0 if found.is_new else found.rejected,
         unreadable={file: error.message for file, error in unreadable.items()},
     )
 
 
+class _Found:
+    """What is found of rows, as ``ingest.fitting.Fitting`` fits them in each of the modes."""
+
+    def __init__(self, state: DatasetState) -> None:
+        self._own = state.own_columns
+        known = pa.schema([]) if state.table_columns is None else state.table_columns
+        self.is_new = len(known) == 0
+        self.columns = state.own_columns
+        self.count = ChangeCount(known)
+        self.needs: list[Need] = []
+        self.rows = self.rejected_by_reader = self.seen = self.misfits = self.rejected = 0
+
+    def see(self, table: Any) -> None:
+        """Take rows into account that break no contract."""
+        fitted = fit_rows(table, self.columns, is_decided=True)
+        self.columns = fitted.schema
+        self.seen += table.num_rows
+        self.misfits += len(fitted.misfits)
+        self.count.add(fitted.rows)
+        fixed = fit_rows(table, self._own, widen=False, is_decided=True)
+        needed = needs(fixed.rows, self._own)
+        self.needs += needed
+        self.rejected += len({row for need in needed for row in need.rows.to_pylist()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Files, and how they are to be read."""
+
+    root: Path
+    files: tuple[StagedFile, ...]
+    options: ReadOptions = field(default_factory=ReadOptions)
+    meta: Mapping[str, str] | None = None
+    """What was said of them; None: nothing is known of it yet."""
+
+    @classmethod
+    def of(cls, source: Path | Upload) -> _Source:
+        if isinstance(source, Path):
+            size = source.stat().st_size
+            file = StagedFile(
+                name=source.name, byte_count=size, sha256=hash_file(source), role="data"
+            )
+            return cls(root=source.parent, files=(file,))
+        given = source.manifest
+        return cls(
+            root=source.files_folder, files=source.files(), options=given.options, meta=given.meta
+        )
+
+
 def _tables(
-    state: DatasetState, source: Path | Upload, unreadable: Unreadable
-) -> Iterator[tuple[Any, int]]:
-    """Yield rows that may go into the table, each with the number of those that may not."""
-    meta: Mapping[str, str] = {}
-    if isinstance(source, Path):
-        root, options = source.parent, ReadOptions()
-        files: tuple[StagedFile, ...] = (_as_staged(source),)
-    else:
-        root, options, meta = source.files_folder, source.manifest.options, source.manifest.meta
-        files = source.files()
-    if isinstance(state.name, VariantName):
-        plan = annotation_plan(state, root=root, options=options, meta=meta)
-        for part in sorted_annotations(plan.batches(files, unreadable), plan):
-            yield part.rows.table, len(part.rejected)
+    state: DatasetState, source: _Source, unreadable: Unreadable, found: _Found
+) -> Iterator[Any]:
+    """Yield the rows that break no contract, and count all."""
+    if not isinstance(state.name, VariantName):
+        for batch in _counted(_raw_batches(state, source, unreadable), found):
+            yield batch.rows
         return
-    settings = state.stores.settings
-    own = state.own_columns
-    for batch in read_upload(
-        root, files, options, expected=own if len(own) else None, unreadable=unreadable,
-        batch_rows=settings.batch_size, batch_bytes=settings.batch_bytes,
-    ):  # fmt: skip
-        yield batch.rows, 0
+    if source.meta is not None and isinstance(state.contract, TaskContract):
+        require_metadata(state.name.task, state.contract, source.meta)
+    plan = annotation_plan(state, root=source.root, options=source.options, meta=source.meta or {})
+    batches = _counted(plan.batches(source.files, unreadable), found)
+    for part in sorted_annotations(batches, plan):
+        yield part.rows.table
 
 
-def _as_staged(path: Path) -> StagedFile:
-    size = path.stat().st_size
-    return StagedFile(name=path.name, byte_count=size, sha256=hash_file(path), role="data")
+def _raw_batches(state: DatasetState, source: _Source, unreadable: Unreadable) -> Iterator[Batch]:
+    settings, own = state.stores.settings, state.own_columns
+    return read_upload(
+        source.root, source.files, source.options, expected=own if len(own) else None,
+        unreadable=unreadable, batch_rows=settings.batch_size, batch_bytes=settings.batch_bytes,
+    )  # fmt: skip
+
+
+def _counted(batches: Iterable[Batch], found: _Found) -> Iterator[Batch]:
+    for batch in batches:
+        found.rows += batch.rows.num_rows + len(batch.rejected)
+        found.rejected_by_reader += len(batch.rejected)
+        yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def found_stores(settings: LakeSettings) -> Stores:
     if not layout.registry_file.exists():
         _require_no_rest(layout)
         raise LakeNotFound(
-            f"there is no lake at {settings.home}; make one with `lake init {settings.home}`",
+            f"there is no lake at {settings.home}; make one with `lake init "
+            f"{shlex.quote(str(settings.home))}`",
             home=str(settings.home),
         )
     return open_stores(settings)

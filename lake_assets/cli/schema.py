@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lake_assets.upkeep.schemas import ColumnFacts
 
 app = typer.Typer(no_args_is_help=True, help="Columns of tables, and how they change.")
+_ID_LENGTH = 26
+"""Of an upload's id, a ULID."""
 TableArgument = Annotated[
     str | None,
     typer.Argument(metavar="NAME", help="A dataset P/D, or a variant of a task P/D/TASK/VARIANT."),
@@ -88,6 +90,11 @@ def diff(
     from lake_assets.schema_diffs import schema_diff
 
     with session(ctx) as opened:
+        if name is not None and _names_table(name):
+            raise InvalidRequest(
+                f"a delivery goes to a dataset P/D or a variant P/D/TASK/VARIANT; {name} is a "
+                "table for all of them"
+            )
         meant = known_destination(ctx, opened.lake, name, what="argument 'NAME'")
         text = answer(ctx, source, what="argument 'FILE|ID'", question="Data file or upload")
         found = schema_diff(opened.lake.stores, meant, _source(opened.lake, text))
@@ -104,18 +111,27 @@ def _meant(ctx: typer.Context, lake: Lake, name: str | None) -> tuple[str, dict[
     Raises:
         InvalidName, UnknownDataset, UnknownTask: it has no table either.
     """
-    from lake_assets.contracts.names import RESERVED, parse_destination
+    from lake_assets.contracts.names import VariantName, parse_destination
 
     known = [str(item) for item in lake.registry.dataset_names()]
     text = answer(ctx, name, what="argument 'NAME'", question="Dataset", known=known)
-    namespace, _, rest = text.partition(".")
-    if namespace in RESERVED and rest:
+    if _names_table(text):
         _require_table(lake, text)
         return text, {"table_name": text}
     meant = parse_destination(text)
     if not lake.stores.tables.exists(meant.table):  # that of a deleted task stays
         known_destination(ctx, lake, text, what="argument 'NAME'")
+    elif isinstance(meant, VariantName):
+        known_destination(ctx, lake, str(meant.of), what="argument 'NAME'")
     return meant.table, meant.own_rows
+
+
+def _names_table(text: str) -> bool:
+    """Return whether a table is named as in SQL that is no dataset's."""
+    from lake_assets.contracts.names import RESERVED
+
+    namespace, dot, _ = text.partition(".")
+    return bool(dot) and namespace.lower() in RESERVED
 
 
 def _require_table(lake: Lake, name: str) -> None:
@@ -135,8 +151,14 @@ def _source(lake: Lake, text: str) -> Path | Upload:
     path = Path(text)
     if path.is_file():
         return path
-    if not text.isalnum():
-        raise InvalidRequest(f"there is no file {text}", path=text)
+    if text and path.is_dir():
+        raise InvalidRequest(
+            f"{text} is a folder. Name a file in it; or upload it, and name the upload by its id: "
+            "nothing is ingested before `lake process start`, or the UI's sensor, does it",
+            path=text,
+        )
+    if len(text) != _ID_LENGTH:
+        raise InvalidRequest(f"there is no file {text!r}, and it is no upload's id", path=text)
     return lake.stores.staging.find(text)
 
 
@@ -190,14 +212,15 @@ def _print_diff(found: SchemaDiff, mode: str) -> None:
 
     for file, reason in found.unreadable.items():
         print_lines(f"{file}: {reason}")
-    if found.broken:
-        print_lines(f"{found.broken:,} of {counted(found.rows, 'row')} break the contract.")
+    for count, what in ((found.unusable, "cannot be used"), (found.broken, "break the contract")):
+        if count:
+            print_lines(f"{count:,} of {counted(found.rows, 'row')} {what}.")
     if found.is_new:
         print_lines("There is no table yet; it would have these columns:")
         print_lines(*(f"  {name}: {kind}" for name, kind in found.columns))
         return
     if not found.needs:
-        print_lines(f"{counted(found.rows - found.broken, 'row')} fit the table as it is.")
+        print_lines(f"The table can take {counted(found.usable, 'row')} as it is.")
         return
     changes = [
         f"  {change.change} {change.path}: {_types(change.old_type, change.new_type)} "

@@ -69,8 +69,9 @@ def fit_rows(rows: Any, schema: Any, *, widen: bool = True, is_decided: bool = F
         rows = rows.take(kept)
     if sorted(rows.column_names) == sorted(schema.names):
         rows = rows.select(schema.names)  # as a rule they differ in nothing but their order
-    if not (rows.schema.equals(schema) and _is_inside_calendar(rows)):
-        rows = _fit_table(rows, schema, _Rules(widen, is_decided))
+    if rows.schema.equals(schema) and _is_inside_calendar(rows):
+        return Fitted(rows=rows, kept=kept, schema=schema, misfits=misfits)
+    rows = _fit_table(rows, schema, _Rules(widen, is_decided))
     return Fitted(rows=rows, kept=kept, schema=rows.schema, misfits=misfits)
 
 

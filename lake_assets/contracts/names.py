@@ -149,6 +149,24 @@ def parse_destination(text: str) -> Destination:
     return VariantName(DatasetName(provider, dataset), task, variant)
 
 
+def as_destination(name: Destination | str) -> Destination:
+    """Return what is meant by a name or its text.
+
+    Raises:
+        InvalidName.
+    """
+    return parse_destination(name) if isinstance(name, str) else name
+
+
+def as_dataset(name: DatasetName | str) -> DatasetName:
+    """Return what is meant by a name or its text.
+
+    Raises:
+        InvalidName.
+    """
+    return DatasetName.parse(name) if isinstance(name, str) else name
+
+
 def dataset_of(name: Destination) -> DatasetName:
     """Return the dataset that rows for ``name`` belong to."""
     return name if isinstance(name, DatasetName) else name.of

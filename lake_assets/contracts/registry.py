@@ -164,7 +164,8 @@ class Registry(ContractModel):
             siblings = [key for key in self.datasets if key.startswith(f"{name.provider}/")]
             known = ", ".join(sorted(siblings)) or "none yet"
             raise UnknownDataset(
-                f"unknown dataset {name} (known of {name.provider}: {known}); an upload creates it",
+                f"unknown dataset {name} (known of {name.provider}: {known}); `lake upload raw` "
+                "creates it",
                 dataset=str(name),
             ) from None
 

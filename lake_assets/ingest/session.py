@@ -126,8 +126,10 @@ def _sealing(stores: Stores) -> Iterator[None]:
             "`lake repair` makes it anew",
             path=str(stores.layout.catalog_file),
         )
-    yield
-    seal_catalog(stores.layout.catalog_file)
+    try:
+        yield
+    finally:  # an upload that fails is an ordinary end too
+        seal_catalog(stores.layout.catalog_file)
 
 
 class _Dataset:

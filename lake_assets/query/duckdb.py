@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ _EITHER = """
 """
 """``either(k, k__variant)``: what a place holds, whichever column has it, as JSON."""
 _MISSING = ("No files found", "No such file")
+_NO_TABLE = re.compile(r'Table with name "?([^"\s]+)"? does not exist')
 _SHOW = "show."
 _ABOUT_TABLES = (
     "information_schema.", "pg_catalog.", ".duckdb_", ".pragma_", ".sqlite_master", _SHOW
@@ -222,10 +224,14 @@ class LakeSql:
         connection.execute(f"SET search_path = '{','.join(['main', *schemas])}'")
 
     def _explain(self, message: str) -> str:
-        if "does not exist" in message and "Table" in message:
-            known = ", ".join(self._tables.names()) or "none yet"
-            return f"{message.splitlines()[0]} Tables of this lake: {known}."
-        return message
+        missing = _NO_TABLE.search(message)
+        if missing is None:
+            return message
+        known = self._tables.names()
+        alike = get_close_matches(missing[1], known, n=1)
+        meant = f" Did you mean {alike[0]}?" if alike else ""
+        listed = ", ".join(known) or "none yet"
+        return f"There is no table {missing[1]}.{meant} Tables of this lake: {listed}."
 
 
 def files_as_sql(connection: Any, files: Sequence[str], schema: Any) -> tuple[str, str]:

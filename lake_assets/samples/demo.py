@@ -7,6 +7,7 @@ first that fails. Run again, it delivers the same once more: all of it is duplic
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -25,18 +26,21 @@ _QUERIES = (
         "Images that were delivered more than once, each stored once",
         "select i.source_name as image, count(*) as used_by_rows, any_value(i.width_px) as width, "
         "any_value(i.height_px) as height from shop.receipts r join lake.images i "
-        "on r._image = i.sha256 group by i.source_name having count(*) > 1 order by 1 limit 5",
+        "on r._image = i.sha256 and i.provider = 'shop' and i.dataset = 'receipts' "
+        "group by i.source_name having count(*) > 1 order by 1 limit 5",
     ),
     (
         "Annotations, joined to the images that they are about",
         "select k.field, k.value, i.source_name as image, i.width_px as width from tasks.kie k "
-        "join lake.images i on k._image = i.sha256 order by image, field limit 4",
+        "join lake.images i using (provider, dataset) where k._image = i.sha256 "
+        "order by image, field limit 4",
     ),
     (
         "Text with its place: what stands to the right of TOTAL on the photo",
         "select i.source_name as image, arg_min(o.text, abs(o.box.y_max - t.box.y_max)) as total "
-        "from tasks.ocr t join tasks.ocr o on t._image = o._image and o.box.x_min > t.box.x_max "
-        "join lake.images i on o._image = i.sha256 where t.text = 'TOTAL' "
+        "from tasks.ocr t join tasks.ocr o using (provider, dataset, variant, _image) "
+        "join lake.images i using (provider, dataset) where i.sha256 = _image "
+        "and t.text = 'TOTAL' and o.box.x_min > t.box.x_max "
         "group by 1 order by 1 limit 4",
     ),
     (
@@ -124,7 +128,7 @@ def _next_steps(home: Path) -> str:
 What to do next (the lake is at {home}):
 
   . .venv/bin/activate
-  export LAKE_HOME={home.absolute()}
+  export LAKE_HOME={shlex.quote(str(home.absolute()))}
   lake ui                                            look at it on http://127.0.0.1:3000
   lake upload raw YOUR_FOLDER --provider you --dataset yours --create
   lake process start --wait                          or let the UI's sensor do it

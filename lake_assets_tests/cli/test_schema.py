@@ -80,7 +80,8 @@ def test_a_diff_tells_what_each_mode_would_do_and_does_nothing(
     upload = lake.upload_raw_data(files[2], provider="live", dataset="events")
     document = typed("schema", "diff", "live/events", upload.id, "--json").json
     assert [item["path"] for item in document["changes"]] == ["k1__variant", "k3"]
-    assert "fit the table as it is" in typed("schema", "diff", "live/events", str(files[0])).out
+    same = typed("schema", "diff", "live/events", str(files[0])).out
+    assert same == "The table can take 1 row as it is.\n"
     assert len(typed("schema", "show", "live/events", "--json").json["columns"]) == 6
 
 
@@ -88,7 +89,10 @@ def test_a_file_that_is_not_there_is_told(typed: Run, lake: Lake, files: list[Pa
     ingest(lake, files[0])
     answer = typed("schema", "diff", "live/events", "folder/none.jsonl")
     assert (answer.code, answer.out) == (1, "")
-    assert "there is no file folder/none.jsonl" in answer.err
+    assert "there is no file 'folder/none.jsonl', and it is no upload's id" in answer.err
+    assert "there is no file ''" in typed("schema", "diff", "live/events", "").err
+    folder = typed("schema", "diff", "live/events", str(files[0].parent)).err
+    assert "is a folder. Name a file in it" in folder
 
 
 def test_of_a_dataset_without_a_table_the_columns_are_told(
@@ -156,7 +160,9 @@ def test_a_diff_of_annotations_knows_their_contract(
         ("page__variant", "variant"), ("sure", "added"),
     ]  # fmt: skip
     assert "1 of 3 rows break the contract" in typed("schema", "diff", task, str(second)).out
-    assert "1 row fit" in typed("schema", "diff", task, str(first)).out
+    assert "can take 1 row as it is" in typed("schema", "diff", task, str(first)).out
+    assert "goes to a dataset P/D" in typed("schema", "diff", "tasks.ocr", str(first)).err
+    assert "is of live/photos/ocr/words" in typed("schema", "diff", "live/photos", upload.id).err
     assert typed("schema", "log", "tasks.ocr").out == "No table has changed.\n"
     broken = tmp_path / "broken.txt"
     broken.write_text("?")

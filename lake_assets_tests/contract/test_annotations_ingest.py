@@ -529,7 +529,9 @@ def test_two_variants_of_one_task_are_apart(lake: Lake, tmp_path: Path):
     source = lines(tmp_path / "x.jsonl", [word("one"), word("two")])
     assert counts(annotate(lake, source)) == (2, 0, 0)
     assert counts(annotate(lake, source, other)) == (2, 0, 0), "no duplicates of another variant's"
-    assert lake.variants() == (BASE, other)
+    assert lake.variants() == lake.variants([str(SCANS)]) == (BASE, other)
+    assert lake.uploads(name=str(other)) == lake.uploads(name=other) != ()
+    assert lake.check([str(SCANS)]) == lake.check([SCANS])
     assert [(r["task"], r["variant"], r["rows"]) for r in lake.catalog()] == [
         ("raw", "", 5), ("ocr", "base", 2), ("ocr", "other", 2),
     ]  # fmt: skip

@@ -117,6 +117,15 @@ def test_a_lake_without_tables_says_so(sql):
         sql.query("SELECT * FROM acme.items")
 
 
+def test_a_misspelt_table_is_told_with_the_one_that_is_meant(sql, shop):
+    with pytest.raises(QueryFailed) as failed:
+        sql.query("SELECT * FROM acme.itms")
+    assert failed.value.message == (
+        "There is no table acme.itms. Did you mean acme.items? "
+        "Tables of this lake: acme.items, acme.prices, lake.uploads."
+    )
+
+
 @pytest.mark.parametrize("query", ["", "SELEC 1", "SELECT nope FROM acme.items", "SELECT 1; oops"])
 def test_what_duckdb_refuses_is_an_error_with_the_statement(shop, sql, query):
     try:

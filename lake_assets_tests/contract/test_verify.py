@@ -7,6 +7,8 @@ import time
 import pyarrow as pa
 import pytest
 
+from lake_assets.ingest import Request as Ingestion
+from lake_assets.ingest import commit, finish, prepared_dataset
 from lake_assets.lake import Lake
 from lake_assets.upkeep.verify import Choice, Request, verify
 from lake_assets_tests.contract.small_lake import (
@@ -331,6 +333,21 @@ def test_without_an_interrupted_run_resuming_begins_anew(lake):
 
 
 # -- while others write
+
+
+def test_after_a_run_that_fails_the_catalog_is_sealed_too(lake):
+    """As Dagster's does, once what could be used is in the tables."""
+    with Lake.open(lake.home) as opened:
+        with (
+            pytest.raises(ValueError, match="an upload failed"),
+            prepared_dataset(opened.stores, Ingestion(name=PHOTOS)) as held,
+        ):
+            for change in held.changes.values():
+                commit(opened.stores, change)
+            finish(opened.stores, held)
+            raise ValueError("an upload failed")
+    kinds = {str(item.kind) for item in lake.verify().findings}
+    assert "catalog_seal" not in kinds
 
 
 def test_an_upload_that_is_ingested_meanwhile_is_no_damage(lake, tmp_path):

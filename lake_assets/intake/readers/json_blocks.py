@@ -48,6 +48,7 @@ from lake_assets.intake.readers.survey import Survey
 from lake_assets.intake.readers.variant_text import LONG_NUMBER
 
 _LEARNED_LINES = 4096
+"""So many show nearly every rare name that one line in a thousand has."""
 
 T = TypeVar("T")
 
@@ -69,7 +70,9 @@ class _Block:
     @property
     def nbytes(self) -> int:
         """How much memory what was read takes."""
-        return sum(part.nbytes for part in self.plain) + len(self.other_lines.data)
+        arrays = (self.others, self.numbers, self.other_lines.starts)
+        counted = sum(part.nbytes for part in self.plain) + sum(array.nbytes for array in arrays)
+        return counted + len(self.other_lines.data)
 
 
 class BlockFile:

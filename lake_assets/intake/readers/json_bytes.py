@@ -21,6 +21,8 @@ _READ_BYTES = 8 * 1024 * 1024
 _BATCHES = 4
 """How many batches a block may fill. Lines of one rare kind are read by a call of their own, which
 costs as much as reading a few of them."""
+MOST_LINES = 65_536
+"""Of a block: pyarrow's JSON parser refuses 100,000 records in one."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _NEWLINE = 10
@@ -105,7 +107,7 @@ def blocks_of(data: bytes, file: DataFile) -> Iterator[Lines]:
     """Yield lines, each of which has an end, in blocks as those of ``line_blocks``."""
     starts = np.concatenate(([0], _newlines(data) + 1))
     lines = _without_empty(Lines(data=data, starts=starts))
-    most = _BATCHES * file.limits.rows
+    most = min(_BATCHES * file.limits.rows, MOST_LINES)
     for first in range(0, len(lines), most):
         block = lines.between(first, min(first + most, len(lines)))
         _check_lengths(block, file)

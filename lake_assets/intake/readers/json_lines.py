@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from lake_assets.intake.readers.json_blocks import BlockFile, element_file, line_file
@@ -19,7 +20,7 @@ from lake_assets.intake.readers.json_records import (
     record_blocks,
 )
 from lake_assets.intake.readers.json_table import Places, chunk_of, own_places
-from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut
+from lake_assets.intake.readers.source import Chunk, DataFile, KeptBytes, cut, table_of
 from lake_assets.intake.readers.survey import Survey, require_width
 
 
@@ -82,17 +83,22 @@ def head_json(file: DataFile) -> pa.Table:
     head = BlockFile(file, lambda _: iter([lines]), KeptBytes(2**62), is_array=False)
     places = own_places(head.survey(), file.expected)
     tables = [chunk.rows for chunk in head.chunks(places)]
-    return pa.concat_tables(tables) if tables else chunk_of(file, places, Block()).rows
+    if not tables:
+        return chunk_of(file, places, Block()).rows
+    if not tables[0].column_names:  # such tables forget how many rows they have
+        return table_of({}, sum(table.num_rows for table in tables))
+    return pa.concat_tables(tables)
 
 
 def _first_lines(file: DataFile) -> Lines:
-    """Return the first lines, as many as the file's limits say, but whole ones."""
+    """Return the first lines, as many as the file's limits say; the last may go beyond them."""
     found: list[Lines] = []
-    count = size = 0
+    rows, byte_count = file.limits.rows, file.limits.byte_count
     for block in line_blocks(file):
-        found.append(block.between(0, min(len(block), file.limits.rows - count)))
-        count += len(found[-1])
-        size += len(found[-1].data)
-        if count >= file.limits.rows or size >= file.limits.byte_count:
+        count = min(int(np.searchsorted(block.starts[:-1], byte_count)), rows)
+        found.append(block.between(0, count))
+        rows -= count
+        byte_count -= len(found[-1].data)
+        if rows <= 0 or byte_count <= 0:
             break
     return joined(found)

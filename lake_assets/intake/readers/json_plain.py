@@ -29,7 +29,7 @@ from lake_assets.intake.readers.json_arrow import (
     read_with,
     times_in,
 )
-from lake_assets.intake.readers.json_bytes import Lines, Positions
+from lake_assets.intake.readers.json_bytes import MOST_LINES, Lines, Positions
 from lake_assets.intake.readers.json_parser import MAX_DEPTH
 from lake_assets.intake.readers.json_scan import matching, unusual_lines, usable_lines
 
@@ -38,14 +38,13 @@ _FEWEST_LINES = 32
 _MOST_SPLITS = 256
 """How often a block is split before the rest of it is read line by line."""
 _PACKED_LINES = 2048
+"""Of fewer lines packing saves little memory, and takes 20 µs a column."""
 _MOST_READS = 4
 _MOST_KINDS = 64
 """Patterns that are looked for in every block."""
 _RARE = 8
 """A name is rare that one line of so many has, and so are several together."""
 _STEP_LINES = 512
-_MOST_LINES = 65_536
-"""pyarrow refuses 100,000 records in one block."""
 _CHANGED = re.compile(r"Column\((.*)\) changed from (\w+) to (\w+) in row \d+", re.DOTALL)
 _IN_ROW = re.compile(r".* in row (\d+)", re.DOTALL)
 _BEGINNINGS = {
@@ -67,8 +66,9 @@ class Plain:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the columns take."""
-        return sum(column.nbytes for column in self.columns.values())
+        """How much memory the lines take."""
+        columns: int = sum(column.nbytes for column in self.columns.values())
+        return self.picked.nbytes + columns
 
     def packed(self) -> Plain:
         """Return the same with small integers in as few bytes as they need, if it is large."""
@@ -114,7 +114,7 @@ def sort_lines(lines: Lines, hints: Hints) -> Sorted:
         lines: A block.
         hints: From other blocks; what this one shows is added.
     """
-    if not _FEWEST_LINES <= len(lines) <= _MOST_LINES or b"\0" in lines.data:
+    if not _FEWEST_LINES <= len(lines) <= MOST_LINES or b"\0" in lines.data:
         return Sorted(others=np.arange(len(lines)))
     sorter = _Sorter(lines, hints)
     sorter.run()

@@ -53,7 +53,8 @@ def usable_lines(lines: Lines) -> Positions:
 def unusual_lines(lines: Lines) -> npt.NDArray[np.bool_]:
     """Return a flag for each line, whether it has more or fewer quotes and commas than most.
 
-    A string for a number, a number for a string, a list for either and another key all show so.
+    A string for a number, a number for a string, a list for either and another key all show so;
+    text with spaces or commas of its own does too, and then this tells nothing.
     """
     data = np.frombuffer(lines.data, np.uint8)
     parts = (data[i : i + _COUNTED_BYTES] for i in range(0, len(data), _COUNTED_BYTES))
