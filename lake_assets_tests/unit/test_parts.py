@@ -3,7 +3,6 @@
 import os
 import resource
 import threading
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -179,18 +178,26 @@ def test_many_rows_go_to_two_parts_in_turns(tmp_path, monkeypatch):
 def test_of_wide_rows_no_row_group_waits_for_its_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(parts_module, "LARGE_BYTES", 1_000)
-    encode, encoded = parts_module._OpenPart.encode, []
+    encode, may_encode, given = parts_module._OpenPart.encode, threading.Event(), []
 
-    def encode_slowly(part, rows):
-        time.sleep(0.02)
+    def encode_when_told(part, rows):
+        may_encode.wait(10)
         encode(part, rows)
-        encoded.append(rows)
 
-    monkeypatch.setattr(parts_module._OpenPart, "encode", encode_slowly)
-    with writer(tmp_path) as open_writer:
-        for count in range(1, 9):
+    def write_all():
+        for number in range(8):
             open_writer.write(noise(10))
-            assert count - len(encoded) <= LANES
+            given.append(number)
+
+    monkeypatch.setattr(parts_module._OpenPart, "encode", encode_when_told)
+    with writer(tmp_path) as open_writer:
+        caller = threading.Thread(target=write_all)
+        caller.start()
+        caller.join(0.1)
+        assert caller.is_alive()
+        assert len(given) <= LANES
+        may_encode.set()
+        caller.join()
         written = open_writer.close()
     assert [groups_of(part) for part in written] == [[10] * 5, [10] * 3]
 
