@@ -49,10 +49,15 @@ def print_lines(*lines: str) -> None:
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print ``name  value`` lines to stdout; facts without a value are left out."""
+    """Print ``name  value`` lines to stdout; facts without a value are left out.
+
+    Further lines of a value stand below its first.
+    """
     told = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in told), default=0)
-    print_lines(*(f"{name:<{width}}  {value}" for name, value in told))
+    for name, value in told:
+        first, *others = value.split("\n")
+        print_lines(f"{name:<{width}}  {first}", *(f"{'':<{width}}  {line}" for line in others))
 
 
 def counted(count: int, noun: str) -> str:

@@ -250,7 +250,7 @@ def _where(row: Mapping[str, Any]) -> str:
     content = _content(row)
     if row["file"] == "." and isinstance(content, dict) and "file_name" in content:
         return str(content["file_name"])
-    return str(row["file"]) if row["row"] is None else f"{row['file']}:{row['row']}"
+    return str(row["file"]) if row["row"] is None else f"{row['file']} row {row['row']}"
 
 
 def _print_row(row: Mapping[str, Any]) -> None:

@@ -216,7 +216,7 @@ class FailedUpload:
 
 def failed_uploads(failures: Sequence[FailedUpload]) -> LakeError:
     """Return the error that tells of uploads that failed, and what to do."""
-    listed = "; ".join(f"{item.upload_id}: {item.message}" for item in failures)
+    listed = "; ".join(f"{item.upload_id}: {item.message.rstrip('.')}" for item in failures)
     if all(item.will_retry for item in failures):
         return StorageUnavailable(f"{len(failures)} upload(s) are pending again: {listed}")
     return UploadsFailed(

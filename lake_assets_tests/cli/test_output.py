@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lake_assets.cli.context import log_lines
-from lake_assets.cli.output import counted, size
+from lake_assets.cli.output import counted, print_facts, size
 from lake_assets.cli.progress import LogLines, Work, shown
 from lake_assets.cli.tables import Column, column_widths
 from lake_assets.cli.values import csv_value, json_value, text_value, visible
@@ -82,6 +82,11 @@ def test_a_table_of_whole_values_fits_or_not():
 def test_a_short_text_leaves_its_room_to_a_long_one():
     cells = [["abc", "y" * 60]]
     assert column_widths([TEXT, TEXT], cells, available=50) == [4, 42]
+
+
+def test_further_lines_of_a_fact_stand_below_its_first(capsys: pytest.CaptureFixture[str]):
+    print_facts([("state", "failed"), ("error", "it needs:\n  + venue: string"), ("tags", "")])
+    assert capsys.readouterr().out == "state  failed\nerror  it needs:\n         + venue: string\n"
 
 
 def test_a_lone_surrogate_can_be_printed():

@@ -62,7 +62,7 @@ def test_a_list_begins_with_counts_and_shows_each_row(typed: Run, rejected: str)
         ["shop/ticks", "line_is_valid_json", "1"],
     ]
     assert lines[4].split() == ["id", "of", "where", "rule", "path", "expected", "actual"]
-    assert "more.jsonl:0" in lines[5]
+    assert "more.jsonl row 0" in lines[5]
     assert len(lines) == 8
 
 
@@ -124,7 +124,7 @@ def test_a_row_is_shown_whole_by_the_beginning_of_its_id(typed: Run, rejected: s
     row = min(listed, key=lambda item: item["row"])
     answer = typed("quarantine", "show", row["quarantine_id"][:8].upper())
     assert answer.code == 0
-    for text in (row["quarantine_id"], rejected, "more.jsonl:0", "row_fits_the_schema"):
+    for text in (row["quarantine_id"], rejected, "more.jsonl row 0", "row_fits_the_schema"):
         assert text in answer.out
     assert answer.out.endswith('{\n  "n": 2,\n  "k": "a"\n}\n')
     document = typed("quarantine", "show", row["quarantine_id"], "--json").json
