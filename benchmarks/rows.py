@@ -90,7 +90,7 @@ def write_parts(source: str, target: str, rows: int) -> dict[str, Any]:
     import pyarrow as pa
 
     from lake_assets.contracts.drift import fit_rows
-    from lake_assets.ingest.memory import reused_memory
+    from lake_assets.ingest.tuning import tuned_for
     from lake_assets.intake.model import ReadOptions, StagedFile
     from lake_assets.intake.readers import read_upload
     from lake_assets.storage.tables.parts import PartWriter
@@ -100,7 +100,7 @@ def write_parts(source: str, target: str, rows: int) -> dict[str, Any]:
     staged = StagedFile(name=file.name, byte_count=size, sha256="0" * 64, role="data")
     schema = pa.schema([])
     started = time.perf_counter()
-    with reused_memory(size), PartWriter(Path(target), stem="rows") as writer:
+    with tuned_for(size), PartWriter(Path(target), stem="rows") as writer:
         for batch in read_upload(file.parent, [staged], ReadOptions()):
             fitted = fit_rows(batch.rows, schema)
             schema = fitted.schema

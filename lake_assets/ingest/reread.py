@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_assets.ingest.held import WHOLE, HeldRows, Places, image_place
-from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import DataFile
 from lake_assets.ingest.parts import RowSink
 from lake_assets.ingest.quarantine import refused_rows
 from lake_assets.ingest.rows import Job, Preparation
+from lake_assets.ingest.tuning import tuned_for
 from lake_assets.intake.model import Batch, RejectedRow
 from lake_assets.intake.readers import Unreadable
 from lake_assets.intake.readers.image_files import FOLDER
@@ -70,7 +70,7 @@ class Rereading(Preparation):
         self._settle(delivered_otherwise)
         self.reject(refused_rows(self._upload))
         files, _ = self.files.new(dict)  # each of several copies brings its rows once
-        with reused_memory(self._upload.manifest.byte_count):
+        with tuned_for(self._upload.manifest.byte_count):
             for batch in self.annotations(files) if self._is_task else self.deliveries(files):
                 self.take(batch)
         self.reject(self.files.unreadable_copies(self._unreadable))

@@ -21,7 +21,6 @@ from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations
 from lake_assets.ingest.fitting import Fitting
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
-from lake_assets.ingest.memory import reused_memory
 from lake_assets.ingest.model import Outcome, PreparedUpload
 from lake_assets.ingest.parts import RowSink
 from lake_assets.ingest.quarantine import quarantine_row, refused_rows
@@ -38,6 +37,7 @@ from lake_assets.ingest.sorting import (
     unique_key,
 )
 from lake_assets.ingest.state import DatasetState
+from lake_assets.ingest.tuning import tuned_for
 from lake_assets.ingest.whole_files import Identity, WholeFiles, by_content
 from lake_assets.intake.annotations.batches import annotations_identity
 from lake_assets.intake.model import Batch, RejectedRow, StagedFile
@@ -86,7 +86,7 @@ def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
     while True:
         preparation = Preparation(job, upload, files, rows, unreadable)
         try:
-            with reused_memory(upload.manifest.byte_count):
+            with tuned_for(upload.manifest.byte_count):
                 preparation.run()
             break
         except (UnreadableSource, UnsupportedFormat) as error:
