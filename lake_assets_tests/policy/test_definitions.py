@@ -14,6 +14,12 @@ from lake_assets.defs.event_log import BatchedEventLog
 from lake_assets.defs.instance import LakeInstance
 from lake_assets_tests.policy.package_source import REPOSITORY
 
+# defs.policies says so once for a process, and pytest forgets it with the test that came first.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Specifying a partitions_def on an AssetCheckSpec"),
+    pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`"),
+]
+
 LAKE = {"owners": ["team:lake"], "group": "ingestion", "kinds": ["iceberg", "parquet"]}
 ASSETS = {
     "staged_uploads": {
