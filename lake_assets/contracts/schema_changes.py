@@ -14,12 +14,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake_assets.contracts.growth import type_words
+from lake_assets.contracts.growth import is_rewritten, type_words
 from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.list_columns import parents_of
 from lake_assets.contracts.variants import is_variant, main_name
 
-Kind = Literal["added", "widened", "variant"]
+Kind = Literal["added", "widened", "rewritten", "variant"]
 ITEMS = "[]"
 """Step from a list to its items."""
 _SHOWN = 200
@@ -34,7 +34,8 @@ class SchemaChange:
 
     path: str
     change: Kind
-    """``variant``: a column was added for values that its main column cannot hold."""
+    """``rewritten``: its files were written anew, as Iceberg has no way from the old type to the
+    new one. ``variant``: a column was added for values that its main column cannot hold."""
     old_type: str | None
     """In Iceberg's words; None: the place is new."""
     new_type: str
@@ -109,7 +110,8 @@ def _type_changes(before: Any, after: Any, steps: Steps) -> Iterator[_Change]:
     elif _types.is_list(before) and _types.is_list(after):
         yield from _type_changes(before.value_type, after.value_type, (*steps, ITEMS))
     else:
-        yield _Change(steps, "widened", type_words(before), type_words(after))
+        kind: Kind = "rewritten" if is_rewritten(before, after) else "widened"
+        yield _Change(steps, kind, type_words(before), type_words(after))
 
 
 def rows_with_value(rows: Any, steps: Steps) -> Any:

@@ -34,6 +34,7 @@ def changes_of(
             replaces=(replaced[asset],) if rebuild or _is_rewritten(asset, group) else None,
             once=not rebuild,
             lease=lease,
+            gone=group.gone if group and asset == "raw" else (),
             was_asked=asset == "raw",
         )
         for asset in COMMIT_ORDER
@@ -85,6 +86,10 @@ def commit(stores: Stores, change: TableChange) -> Commit:
         LeaseLost: another process took the dataset over; nothing is changed.
         SchemaChanged: other columns came into a table that datasets share; nothing is changed.
     """
+    if change.gone:
+        return stores.tables.exchange(
+            change.spec, change.deliveries, gone=change.gone, lease=change.lease
+        )
     if change.replaces is None:
         return stores.tables.append_once(
             change.spec, change.deliveries, lease=change.lease, was_asked=change.was_asked

@@ -107,6 +107,8 @@ class Group:
     uploads: tuple[PreparedUpload, ...]
     """At least one, by id; the first one's folder holds the journal."""
     parts: Mapping[Asset, tuple[Part, ...]]
+    gone: tuple[str, ...] = ()
+    """Paths of the files of their own table whose rows are in ``parts``, in other types."""
 
     @property
     def is_replay(self) -> bool:
@@ -137,6 +139,7 @@ class Group:
         plain = {
             "outcomes": [asdict(item.outcome) for item in self.uploads],
             "parts": {asset: [asdict(p) for p in self.parts[asset]] for asset in COMMIT_ORDER},
+            "gone": self.gone,
         }
         folder = self.uploads[0].upload.folder
         write_atomically(folder / JOURNAL_FILE, sealed_json(plain).encode())
@@ -176,6 +179,7 @@ def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | Non
         parts={
             asset: tuple(Part(**item) for item in plain["parts"][asset]) for asset in COMMIT_ORDER
         },
+        gone=tuple(plain.get("gone", ())),
     )
 
 
@@ -246,6 +250,8 @@ class TableChange:
     once: bool = False
     """Whether rows are replaced only if none of these deliveries is in the table yet: after a crash
     it may be the second time."""
+    gone: tuple[str, ...] = ()
+    """Paths of all files of the table, in whose place the deliveries come; empty: none goes."""
     was_asked: bool = False
     """Whether the table took these columns when it was asked, before the parts were written."""
 

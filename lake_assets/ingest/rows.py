@@ -75,6 +75,7 @@ def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
 
     A data file that cannot be read is one rejected row. Where some of its rows had come out before
     the damage was met, the upload is read again without it: its mended redelivery will bring them.
+    It is also read again, once, where its rows need other types than their table has.
 
     Raises:
         LakeError: when the upload as a whole cannot be used, as one of which nothing else than
@@ -88,7 +89,10 @@ def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
         try:
             with tuned_for(upload.manifest.byte_count):
                 preparation.run()
-            break
+            if not preparation.fitting.grows():
+                break
+            job.state.forget_rows(upload.id)
+            rows.begin_anew()
         except (UnreadableSource, UnsupportedFormat) as error:
             name = str(error.context.get("file", ""))
             if name in unreadable or not any(file.name == name for file in files):

@@ -6,6 +6,7 @@ it brought. Invariant: an upload that fails leaves no trace in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ import pyarrow as pa
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.contracts.registry import DatasetContract
+from lake_assets.contracts.rewrites import Wanted, with_types
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.images import Unusable
 from lake_assets.ingest.model import DataFile
@@ -47,6 +49,12 @@ class DatasetState:
     stores: Stores
     is_empty: bool
     """Whether to begin without rows (a rebuild)."""
+    prepared_files: Callable[[], Sequence[str]] = lambda: ()
+    """Gives the paths of files with the rows of uploads that are prepared, and not committed."""
+    grown: Wanted = field(default_factory=dict)
+    """Places that take another type for the upload at hand; None: decided anew."""
+    _ungrown: Any | None = field(default=None, repr=False)
+    """``own_columns`` before that."""
     _records: SeenKeys | None = field(default=None, repr=False)
     _contents: SeenKeys | None = field(default=None, repr=False)
     _data_files: dict[str, int] | None = field(default=None, repr=False)
@@ -90,10 +98,25 @@ class DatasetState:
             warehouse=stores.tables.warehouse,
         )
 
+    def files(self) -> Iterator[str]:
+        """Yield the paths of all files whose rows are, or are to be, in its table."""
+        yield from self.prepared_files()
+        # A rebuild replaces those of a dataset; a task's table has other datasets' rows too.
+        if not (self.is_empty and isinstance(self.name, DatasetName)):
+            yield from reversed(_files(self.stores, self.name.table))
+
+    def grow(self, types: Wanted) -> None:
+        """Have places take other types, for the upload at hand and those after it."""
+        self.grown |= types
+        self._ungrown = self.own_columns if self._ungrown is None else self._ungrown
+        self.own_columns = with_types(self.own_columns, types)
+
     def remember(self, own_columns: Any, data_files: tuple[DataFile, ...]) -> None:
         """Take in what an upload that is prepared brought."""
         self.own_columns = own_columns
-        self.table_columns = own_columns
+        # A column that was to be decided anew, and then had no value, is in the table all the same.
+        self.table_columns = grow_schema(own_columns, self.table_columns or ())
+        self.grown, self._ungrown = {}, None
         known = self._new_data_files if self._data_files is None else self._data_files
         known.update({file.sha256: file.rows for file in data_files})
         self.images.drop(self.unusable)
@@ -101,6 +124,13 @@ class DatasetState:
 
     def forget(self, upload_id: str) -> None:
         """Take back what an upload that failed brought."""
+        if self._ungrown is not None:
+            self.own_columns = self._ungrown
+        self.grown, self._ungrown = {}, None
+        self.forget_rows(upload_id)
+
+    def forget_rows(self, upload_id: str) -> None:
+        """Take back its rows, but not the types that the upload needs."""
         self.images.forget(upload_id)
         self.unusable = {}
         for seen in (self._records, self._contents):

@@ -153,7 +153,7 @@ SCHEMA_CHANGES = TableSpec(
             _column("task", pa.string(), "Kind of annotation, or raw."),
             _column("variant", pa.string(), "Version of the annotation, or empty."),
             _column("path", pa.string(), "Place that changed, as items[].price."),
-            _column("change", pa.string(), "added, widened or variant."),
+            _column("change", pa.string(), "added, widened, rewritten or variant."),
             _column("old_type", pa.string(), "Its type before; null: it is new."),
             _column("new_type", pa.string(), "Its type since."),
             _column("upload_id", pa.string(), "Upload that needed it."),

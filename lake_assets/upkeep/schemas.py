@@ -47,7 +47,8 @@ def schema_columns(stores: Stores, table: str) -> list[ColumnFacts]:
     """Return the columns of a table, in its order; none: there is no such table."""
     schema = stores.tables.schema(table)
     log = schema_log(stores, {"table_name": table})
-    since = {row["path"]: row["upload_id"] for row in reversed(log) if row["change"] != "widened"}
+    new = [row for row in reversed(log) if row["old_type"] is None]
+    since = {row["path"]: row["upload_id"] for row in new}
     return [
         ColumnFacts(
             name=field.name,

@@ -29,6 +29,7 @@ from lake_assets.storage.tables.commits import (
     can_be_made,
     commit_of,
     equal,
+    exchange,
     grow,
     keys_in,
     lost_race_of_columns,
@@ -326,6 +327,29 @@ class IcebergTables:
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
+
+    def exchange(
+        self,
+        spec: TableSpec,
+        deliveries: Sequence[Delivery],
+        *,
+        gone: Sequence[str],
+        lease: Lease | None = None,
+    ) -> Commit:
+        """Put the deliveries in the place of all files of a table, once, in one commit."""
+
+        def attempt() -> Commit:
+            table = self._require(spec.name)
+            wanted = unseen(deliveries, keys_in(table))
+            if wanted:
+                exchange(table, spec, wanted, gone)
+            skipped = [item for item in deliveries if item not in wanted]
+            return commit_of(
+                spec, wanted, _current_snapshot_id(table) if wanted else None, skipped=skipped
+            )
+
+        with self._catalog.fenced(lease):
+            return retried(attempt, spec.name, looks_up=True)
 
     def register(self, tables: Mapping[str, Path]) -> None:
         """Put tables into the catalog that it does not have, each with its metadata file."""

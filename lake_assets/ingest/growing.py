@@ -1,0 +1,84 @@
+"""Whether a place of a dataset's table may take another type, for which its files are written anew.
+
+Invariants: every value that is there is exact in the new type; the types that a contract declares
+stay, and so do columns by which rows are parted, and those of which record ids are made where
+the same value of the new type would have another id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from lake_assets.contracts.rewrites import Wanted
+from lake_assets.contracts.schema_changes import ITEMS, Steps
+from lake_assets.contracts.tasks import TaskContract
+from lake_assets.ingest.state import DatasetState
+from lake_assets.storage.tables.statistics import Span, all_spans
+
+_MOST_EXACT = 2**53
+"""Up to this a double holds every integer."""
+
+
+def grow(state: DatasetState, wanted: Wanted, *, has_images: bool) -> bool:
+    """Give the places of ``state`` the types that are wanted, where they may have them.
+
+    Args:
+        has_images: Whether the upload that wants them brings images.
+
+    Returns:
+        Whether any has another one now. What the upload at hand brings is to be read anew then.
+    """
+    new = {steps: kind for steps, kind in wanted.items() if steps not in state.grown}
+    found = {
+        steps: kind
+        for steps, kind in new.items()
+        if _may_grow(state, steps, kind, has_images=has_images)
+    }
+    # A place that holds nothing has what the upload decides, as if it were new.
+    left = [steps for steps in new if steps not in found]
+    found |= {steps: None for steps in left if _may_begin_anew(state, steps)}
+    if found:
+        state.grow(found)
+    return bool(found)
+
+
+def _may_grow(state: DatasetState, steps: Steps, kind: Any | None, *, has_images: bool) -> bool:
+    if kind is None or _is_fixed(state, steps):
+        return False
+    if kind != pa.float64():  # 10 and 10.0 have one id, 10 and 10.00 as a decimal two
+        return not _makes_ids(state, steps[0], has_images=has_images)
+    return all_spans(state.files(), steps, _is_exact_in_double)
+
+
+def _may_begin_anew(state: DatasetState, steps: Steps) -> bool:
+    # Whether a list is empty everywhere, statistics of its items do not say.
+    if ITEMS in steps or _is_fixed(state, steps):
+        return False
+    return all_spans(state.files(), steps, _is_nothing)
+
+
+def _is_fixed(state: DatasetState, steps: Steps) -> bool:
+    declared: tuple[str, ...] = ()
+    if isinstance(state.contract, TaskContract):
+        declared = tuple(state.contract.promised_columns().names)
+    parted = (column for _, column in state.partition_by)
+    return steps[0].lower() in {name.lower() for name in (*declared, *parted)}
+
+
+def _makes_ids(state: DatasetState, column: str, *, has_images: bool) -> bool:
+    """Return whether the ids of records, or the hashes of what they say, are made of a column."""
+    key = {name.lower() for name in state.contract.key}
+    if isinstance(state.contract, TaskContract) or key:
+        return bool(key) and (isinstance(state.contract, TaskContract) or column.lower() in key)
+    # Without a key, a row with an image is what all of its columns say.
+    return has_images or not all_spans(state.files(), ("_image",), _is_nothing)
+
+
+def _is_exact_in_double(span: Span) -> bool:
+    return span.low is None or (-_MOST_EXACT <= span.low and span.high <= _MOST_EXACT)
+
+
+def _is_nothing(span: Span) -> bool:
+    return span.low is None or (span.low == "" == span.high)
