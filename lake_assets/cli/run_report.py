@@ -12,6 +12,7 @@ from lake_assets.cli.tables import Column, print_table
 from lake_assets.errors import FatalError, LakeError, RetryableError
 
 if TYPE_CHECKING:
+    from lake_assets.contracts.schema_changes import SchemaChange
     from lake_assets.defs.launch import RunReport
     from lake_assets.ingest.model import Outcome
     from lake_assets.ingest.status import UploadStatus
@@ -73,7 +74,20 @@ def account(outcome: Outcome) -> list[str]:
     lines += [
         f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
     ]
+    lines += [f"  {change_line(change)}" for change in outcome.schema_changes if _is_told(change)]
     return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+
+
+def change_line(change: SchemaChange) -> str:
+    """Return a change of a table's schema for a person."""
+    if change.old_type is None:
+        return f"column {change.path}: new, {change.new_type}"
+    return f"column {change.path}: {change.old_type} became {change.new_type} ({change.change})"
+
+
+def _is_told(change: SchemaChange) -> bool:
+    """Return whether it is news of rows that were there before, as new columns are not."""
+    return change.old_type is not None
 
 
 def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:

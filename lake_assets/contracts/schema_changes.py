@@ -86,6 +86,25 @@ class ChangeCount:
         )
 
 
+def changes_between(before: Any, after: Any, *, rows: int) -> tuple[SchemaChange, ...]:
+    """Return what makes a table of the schema ``before`` one that also has ``after``, by path.
+
+    Args:
+        rows: How many rows the change is of.
+    """
+    found = sorted(_changes(before, after), key=lambda change: change.steps)
+    return tuple(
+        SchemaChange(
+            path=path_of(change.steps),
+            change=change.kind,
+            old_type=change.old_type,
+            new_type=change.new_type,
+            rows_affected=rows,
+        )
+        for change in found
+    )
+
+
 def path_of(steps: Steps) -> str:
     """Return steps as text: ``items[].price``."""
     return ".".join(steps).replace(f".{ITEMS}", ITEMS)

@@ -83,6 +83,7 @@ def run_now(
     upload_ids: frozenset[str] | None,
     names: Sequence[Destination],
     rebuild: bool,
+    accepts_fewer_rows: bool,
     on_rows: Callable[[int], None],
     on_wait: Callable[[str], None],
     on_report: Callable[[RunReport], None] = lambda report: None,
@@ -93,6 +94,7 @@ def run_now(
         upload_ids: Only these of the pending uploads; None: all.
         names: Datasets, and variants of tasks, to bring up to date.
         rebuild: Read all their finished uploads again.
+        accepts_fewer_rows: Whether that may leave fewer accepted rows than there are.
         on_rows: Called with the rows read so far of the present dataset.
         on_wait: Called with a dataset's name when another process is ingesting it.
         on_report: Called with what became of a dataset as soon as that is known.
@@ -100,7 +102,11 @@ def run_now(
     from lake_assets.definitions import build_definitions
 
     definitions = build_definitions(str(lake.home))
-    config = {"rebuild": rebuild, "upload_ids": sorted(upload_ids or ())}
+    config = {
+        "rebuild": rebuild,
+        "accepts_fewer_rows": accepts_fewer_rows,
+        "upload_ids": sorted(upload_ids or ()),
+    }
     with lake_instance(lake) as instance:
         close_dead_runs(instance)
         _add_partitions(instance, names)

@@ -27,8 +27,9 @@ with uncollected():
         failed_uploads,
         raise_failures,
     )
+    from lake_assets.ingest.rebuild import RebuildTrial
     from lake_assets.ingest.recovery import finish
-    from lake_assets.ingest.session import ingest, prepared_dataset
+    from lake_assets.ingest.session import ingest, prepared_dataset, try_rebuild
 
 __all__ = [
     "COMMIT_ORDER",
@@ -37,6 +38,7 @@ __all__ = [
     "Ingested",
     "Outcome",
     "Prepared",
+    "RebuildTrial",
     "Request",
     "TableChange",
     "as_one",
@@ -47,4 +49,5 @@ __all__ = [
     "ingest",
     "prepared_dataset",
     "raise_failures",
+    "try_rebuild",
 ]

@@ -29,7 +29,7 @@ def changes_of(
     replaced = {"images": images, "raw": name.table_rows, "quarantine": name.own_rows}
     return {
         asset: TableChange(
-            spec=_spec(stores, asset, name, group),
+            spec=spec_of(stores, asset, name, group),
             deliveries=(group.delivery(asset),) if group else (),
             replaces=(replaced[asset],) if rebuild or _is_rewritten(asset, group) else None,
             once=not rebuild,
@@ -48,7 +48,8 @@ def changes_of(
     }
 
 
-def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) -> TableSpec:
+def spec_of(stores: Stores, asset: Asset, name: Destination, group: Group | None) -> TableSpec:
+    """Return the table of a dataset's ``asset`` as ``group`` needs it."""
     if asset == "images":
         return IMAGES
     if asset == "quarantine":
@@ -88,7 +89,7 @@ def commit(stores: Stores, change: TableChange) -> Commit:
     """
     if change.gone:
         return stores.tables.exchange(
-            change.spec, change.deliveries, gone=change.gone, lease=change.lease
+            change.spec, change.deliveries, gone=change.gone, once=change.once, lease=change.lease
         )
     if change.replaces is None:
         return stores.tables.append_once(

@@ -52,7 +52,8 @@ class Fitting:
         # Of a table that only has the lake's own columns so far, as after a first upload of which
         # every row was rejected, nobody has decided any.
         is_made = state.table_columns is not None and len(state.table_columns) > 0
-        self._count = ChangeCount(state.table_columns) if is_made else None
+        # What a rebuild changes is told of all its uploads together.
+        self._count = ChangeCount(state.table_columns) if is_made and not state.is_empty else None
         self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
         self._known = state.own_columns

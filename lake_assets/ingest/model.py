@@ -30,6 +30,8 @@ class Request:
     """Only these of the pending uploads; None: all."""
     rebuild: bool = False
     """Read all finished uploads again, and put the result in the place of what is there."""
+    accepts_fewer_rows: bool = False
+    """Whether a rebuild may leave fewer accepted rows than there were."""
     run_id: str = ""
     """Dagster run, or empty."""
     on_rows: Callable[[int], None] = lambda rows: None

@@ -8,7 +8,7 @@ before the group's commit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from lake_assets.contracts.drift import conform, fit_columns
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.list_columns import regrouped
-from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.rewrites import rewritten_places
 from lake_assets.contracts.schema_changes import ITEMS, Steps
 from lake_assets.contracts.variants import variant_name
@@ -42,17 +41,20 @@ def write_anew(state: DatasetState, parts: GroupParts) -> tuple[str, ...]:
     Those of the group's first uploads among them: a later one may have needed another type.
 
     Returns:
-        The paths of the table's files whose rows are in ``parts`` now.
+        The paths of the table's files in whose place the parts come; empty: none goes.
     """
     schema = pa.schema([*columns_of(state.name), *state.own_columns])
     late = [
         part for part in parts.settle()["raw"] if rewritten_places(schema_of_part(part), schema)
     ]
     gone = _gone(state, schema)
-    if late or gone:
+    # What a rebuild replaces goes too, but only the rows of others in the same files' table stay.
+    own = _files_of_its_own(state) if gone and state.is_empty else frozenset()
+    kept = [path for path in gone if path not in own]
+    if late or kept:
         refitting = _Refitting(state, schema)
         with parts.writer("raw", "types") as writer:
-            for path in (*gone, *(part.path for part in late)):
+            for path in (*kept, *(part.path for part in late)):
                 for rows in refitting.rows_of(path):
                     writer.write(rows)
             parts.exchange("raw", late, writer.close())
@@ -62,9 +64,12 @@ def write_anew(state: DatasetState, parts: GroupParts) -> tuple[str, ...]:
 def _gone(state: DatasetState, schema: Any) -> tuple[str, ...]:
     if state.table_schema is None or not rewritten_places(state.table_schema, schema):
         return ()
-    if state.is_empty and isinstance(state.name, DatasetName):
-        return ()  # a rebuild, which replaces all of the table
     return state.stores.tables.data_files(state.name.table)
+
+
+def _files_of_its_own(state: DatasetState) -> frozenset[str]:
+    """Return the files with rows of the dataset or variant: tables of tasks are parted by it."""
+    return frozenset(state.stores.tables.data_files(state.name.table, where=state.name.table_rows))
 
 
 class _Refitting:
@@ -72,7 +77,6 @@ class _Refitting:
 
     def __init__(self, state: DatasetState, schema: Any) -> None:
         self._schema = schema
-        self._before = state.table_schema
         self._origins = _Origins(state.stores)
 
     def rows_of(self, path: str) -> Iterator[Any]:

@@ -171,8 +171,7 @@ def open_state(
     return DatasetState(
         name=name,
         contract=contract,
-        # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
-        own_columns=_own_columns(name, contract, schema),
+        own_columns=_own_columns(name, contract, schema, is_empty=is_empty),
         table_columns=None if schema is None else _without_lakes(name, schema),
         table_schema=schema,
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
@@ -189,11 +188,20 @@ def open_state(
 
 
 def _own_columns(
-    name: Destination, contract: DatasetContract | TaskContract, schema: Any | None
+    name: Destination,
+    contract: DatasetContract | TaskContract,
+    schema: Any | None,
+    *,
+    is_empty: bool,
 ) -> Any:
     own = pa.schema([]) if schema is None else _without_lakes(name, schema)
     if isinstance(contract, TaskContract):
-        return grow_schema(own, contract.promised_columns())
+        promised = contract.promised_columns()
+        # A rebuild has the types of the contract. Others are those that other variants' rows have.
+        return grow_schema(promised, own) if is_empty else grow_schema(own, promised)
+    if is_empty and contract.drift == "evolve":  # then all rows decide, as for a first upload
+        parted = {column for _, column in contract.partition_fields()}
+        return pa.schema([column for column in own if column.name in parted])
     return own
 
 

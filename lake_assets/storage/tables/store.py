@@ -334,13 +334,18 @@ class IcebergTables:
         deliveries: Sequence[Delivery],
         *,
         gone: Sequence[str],
+        once: bool = True,
         lease: Lease | None = None,
     ) -> Commit:
-        """Put the deliveries in the place of all files of a table, once, in one commit."""
+        """Put the deliveries in the place of all files of a table, in one commit.
+
+        Args:
+            once: Whether to skip deliveries that the table has.
+        """
 
         def attempt() -> Commit:
             table = self._require(spec.name)
-            wanted = unseen(deliveries, keys_in(table))
+            wanted = unseen(deliveries, keys_in(table)) if once else list(deliveries)
             if wanted:
                 exchange(table, spec, wanted, gone)
             skipped = [item for item in deliveries if item not in wanted]
@@ -349,7 +354,7 @@ class IcebergTables:
             )
 
         with self._catalog.fenced(lease):
-            return retried(attempt, spec.name, looks_up=True)
+            return retried(attempt, spec.name, looks_up=once)
 
     def register(self, tables: Mapping[str, Path]) -> None:
         """Put tables into the catalog that it does not have, each with its metadata file."""
