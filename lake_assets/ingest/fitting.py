@@ -13,13 +13,7 @@ import pyarrow.compute as pc
 
 from lake_assets.contracts.drift import conform, fit_rows
 from lake_assets.contracts.growth import grow_schema
-from lake_assets.contracts.rewrites import (
-    Wanted,
-    either_type,
-    outgrown,
-    rewritten_places,
-    with_types,
-)
+from lake_assets.contracts.rewrites import rewritten_places, with_types
 from lake_assets.contracts.schema_changes import (
     ChangeCount,
     Need,
@@ -28,16 +22,14 @@ from lake_assets.contracts.schema_changes import (
     needs,
 )
 from lake_assets.errors import SchemaMismatch
-from lake_assets.ingest.growing import grow
+from lake_assets.ingest.growing import Wishes
 from lake_assets.ingest.sorting import Rows, misfit_row, rejected_row
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import RejectedRow
-from lake_assets.intake.readers.text_types import kind_of_texts
 from lake_assets.storage.system_tables import columns_of, table_spec
 
 _LINES = 50
 """Of a diff in a message; `lake schema diff` prints all."""
-_FIRST_ROWS = 64
 
 
 class Fitting:
@@ -56,14 +48,12 @@ class Fitting:
         self._count = ChangeCount(state.table_columns) if is_made and not state.is_empty else None
         self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
-        self._known = state.own_columns
-        self._wanted: Wanted = {}
-        self._has_images = False
+        self._wishes = Wishes(state)
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
         """Return the rows that fit, in the columns of the table, and the rejections of others."""
         if not self._is_fixed:
-            self._want(rows)
+            self._wishes.see(rows.table, has_images=rows.has_images)
         fitted = fit_rows(rows.table, self.columns, widen=not self._is_fixed, is_decided=True)
         rejected = tuple(misfit_row(rows, item) for item in fitted.misfits)
         kept = rows.take(fitted.rows, fitted.kept)
@@ -78,21 +68,12 @@ class Fitting:
             self._needs += found
         return kept.with_table(conform(kept.table, self.columns)), rejected
 
-    def _want(self, rows: Rows) -> None:
-        self._has_images |= rows.has_images
-        for steps, kind in outgrown(rows.table, self._known).items():
-            self._wanted[steps] = either_type(self._wanted.get(steps), kind)
-        for field in self._known:
-            # A column of text takes any: perhaps it was made for text without a character.
-            if (field.name,) not in self._wanted and _may_be_typed(rows.table, field):
-                self._wanted[field.name,] = None
-
     def grows(self) -> bool:
         """Return whether the table's columns have other types from now on, as these rows need.
 
         They are to be read and fitted anew then.
         """
-        return bool(self._wanted) and grow(self._state, self._wanted, has_images=self._has_images)
+        return not self._is_fixed and self._wishes.come_true()
 
     def count(self, rows: Any) -> None:
         """Take in rows that go into the table, with the lake's columns (``pyarrow.Table``)."""
@@ -126,16 +107,6 @@ class Fitting:
             own = with_types(self.written, {steps: old for steps, (old, _) in changed.items()})
             spec = table_spec(state.name, state.contract, own)
             state.stores.tables.require_fit(spec, fitted_to=state.table_schema)
-
-
-def _may_be_typed(rows: Any, field: Any) -> bool:
-    """Return whether the first values of a column of text are all of another type."""
-    if not pa.types.is_string(field.type) or field.name not in rows.column_names:
-        return False
-    column = rows[field.name]
-    if not pa.types.is_string(column.type) or not column.num_chunks:
-        return False
-    return kind_of_texts(column.chunk(0)[:_FIRST_ROWS]) not in (None, pa.string())
 
 
 def _without(rows: Rows, found: tuple[Need, ...]) -> tuple[Rows, tuple[RejectedRow, ...]]:

@@ -11,45 +11,70 @@ from typing import Any
 
 import pyarrow as pa
 
-from lake_assets.contracts.rewrites import Wanted
+from lake_assets.contracts.rewrites import Wanted, either_type, outgrown
 from lake_assets.contracts.schema_changes import ITEMS, Steps
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.state import DatasetState
+from lake_assets.intake.readers.text_types import kind_of_texts
 from lake_assets.storage.tables.statistics import Span, all_spans
 
+_FIRST_ROWS = 64
 _MOST_EXACT = 2**53
 """Up to this a double holds every integer."""
 
 
-def grow(state: DatasetState, wanted: Wanted, *, has_images: bool) -> bool:
-    """Give the places of ``state`` the types that are wanted, where they may have them.
+class Wishes:
+    """The types that the rows of one upload need at places of the table of ``state``."""
 
-    Args:
-        has_images: Whether the upload that wants them brings images.
+    def __init__(self, state: DatasetState) -> None:
+        self._state = state
+        self._known = state.own_columns
+        self._wanted: Wanted = {}
+        self._has_images = False
 
-    Returns:
-        Whether any has another one now. What the upload at hand brings is to be read anew then.
-    """
-    new = {steps: kind for steps, kind in wanted.items() if steps not in state.grown}
-    found = {
-        steps: kind
-        for steps, kind in new.items()
-        if _may_grow(state, steps, kind, has_images=has_images)
-    }
-    # A place that holds nothing has what the upload decides, as if it were new.
-    left = [steps for steps in new if steps not in found]
-    found |= {steps: None for steps in left if _may_begin_anew(state, steps)}
-    if found:
-        state.grow(found)
-    return bool(found)
+    def see(self, rows: Any, *, has_images: bool) -> None:
+        """Take rows into account (``pyarrow.Table``), as they were read."""
+        self._has_images |= has_images
+        for steps, kind in outgrown(rows, self._known).items():
+            self._wanted[steps] = either_type(self._wanted.get(steps), kind)
+        for field in self._known:
+            # A column of text takes any: perhaps it was made for text without a character.
+            if (field.name,) not in self._wanted and _may_be_typed(rows, field):
+                self._wanted[field.name,] = None
+
+    def come_true(self) -> bool:
+        """Give the places of the state the types that are needed, where they may have them.
+
+        Returns:
+            Whether any has another one now. The upload is to be read anew then.
+        """
+        state = self._state
+        new = {steps: kind for steps, kind in self._wanted.items() if steps not in state.grown}
+        found = {steps: kind for steps, kind in new.items() if self._may_grow(steps, kind)}
+        # A place that holds nothing has what the upload decides, as if it were new.
+        left = [steps for steps in new if steps not in found]
+        found |= {steps: None for steps in left if _may_begin_anew(state, steps)}
+        if found:
+            state.grow(found)
+        return bool(found)
+
+    def _may_grow(self, steps: Steps, kind: Any | None) -> bool:
+        state = self._state
+        if kind is None or _is_fixed(state, steps):
+            return False
+        if kind != pa.float64():  # 10 and 10.0 have one id, 10 and 10.00 as a decimal two
+            return not _makes_ids(state, steps[0], has_images=self._has_images)
+        return all_spans(state.files(), steps, _is_exact_in_double)
 
 
-def _may_grow(state: DatasetState, steps: Steps, kind: Any | None, *, has_images: bool) -> bool:
-    if kind is None or _is_fixed(state, steps):
+def _may_be_typed(rows: Any, field: Any) -> bool:
+    """Return whether the first values of a column of text are all of another type."""
+    if not pa.types.is_string(field.type) or field.name not in rows.column_names:
         return False
-    if kind != pa.float64():  # 10 and 10.0 have one id, 10 and 10.00 as a decimal two
-        return not _makes_ids(state, steps[0], has_images=has_images)
-    return all_spans(state.files(), steps, _is_exact_in_double)
+    column = rows[field.name]
+    if not pa.types.is_string(column.type) or not column.num_chunks:
+        return False
+    return kind_of_texts(column.chunk(0)[:_FIRST_ROWS]) not in (None, pa.string())
 
 
 def _may_begin_anew(state: DatasetState, steps: Steps) -> bool:
