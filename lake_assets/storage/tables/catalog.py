@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV2
 from pyiceberg.table.refs import SnapshotRef
 from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import SortOrder
+from pyiceberg.table.update import TableRequirement, TableUpdate
 from sqlalchemy import URL, Connection, event
 
 from lake_assets.storage.shards import sync_file_system
@@ -49,6 +51,7 @@ class LakeCatalog(SqlCatalog):
         super().__init__("lake", **options)
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
+        self._base: ContextVar[str | None] = ContextVar("base", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         self._guard = threading.Lock()
         event.listen(self.engine, "commit", self._require_fence)
@@ -66,6 +69,34 @@ class LakeCatalog(SqlCatalog):
             yield
         finally:
             self._fence.reset(token)
+
+    @contextmanager
+    def only_onto(self, table: Table) -> Iterator[None]:
+        """Let what is committed in the block happen only to ``table`` as it was loaded.
+
+        PyIceberg does what lost a race once more on its own, on top of the other's commit; but
+        where all files of a table were written anew, those that it brought were not.
+
+        Raises:
+            ValidationException: at the commit, if another writer was faster; nothing is changed.
+        """
+        token = self._base.set(table.metadata_location)
+        try:
+            yield
+        finally:
+            self._base.reset(token)
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit as PyIceberg does, but see ``only_onto``."""
+        base = self._base.get()
+        if base is not None and table.metadata_location != base:
+            raise ValidationException(f"another writer changed {'.'.join(table.name())}")
+        return super().commit_table(table, requirements, updates)
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         # A metadata file never changes, and each step of an ingestion asks for its tables again:

@@ -347,7 +347,8 @@ class IcebergTables:
             table = self._require(spec.name)
             wanted = unseen(deliveries, keys_in(table)) if once else list(deliveries)
             if wanted:
-                exchange(table, spec, wanted, gone)
+                with self._catalog.only_onto(table):
+                    exchange(table, spec, wanted, gone)
             skipped = [item for item in deliveries if item not in wanted]
             return commit_of(
                 spec, wanted, _current_snapshot_id(table) if wanted else None, skipped=skipped
