@@ -7,7 +7,7 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,11 +86,13 @@ class ChangeCount:
         )
 
 
-def changes_between(before: Any, after: Any, *, rows: int) -> tuple[SchemaChange, ...]:
+def changes_between(
+    before: Any, after: Any, *, count: Callable[[Steps], int]
+) -> tuple[SchemaChange, ...]:
     """Return what makes a table of the schema ``before`` one that also has ``after``, by path.
 
     Args:
-        rows: How many rows the change is of.
+        count: Tells how many values there are at a place.
     """
     found = sorted(_changes(before, after), key=lambda change: change.steps)
     return tuple(
@@ -99,7 +101,7 @@ def changes_between(before: Any, after: Any, *, rows: int) -> tuple[SchemaChange
             change=change.kind,
             old_type=change.old_type,
             new_type=change.new_type,
-            rows_affected=rows,
+            rows_affected=count(change.steps),
         )
         for change in found
     )

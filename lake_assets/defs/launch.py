@@ -83,9 +83,9 @@ def run_now(
     upload_ids: frozenset[str] | None,
     names: Sequence[Destination],
     rebuild: bool,
-    accepts_fewer_rows: bool,
     on_rows: Callable[[int], None],
     on_wait: Callable[[str], None],
+    accepts_fewer_rows: bool = False,
     on_report: Callable[[RunReport], None] = lambda report: None,
 ) -> tuple[RunReport, ...]:
     """Run the main job, or a task's, in this process for each name in turn; say what became of it.
@@ -94,9 +94,9 @@ def run_now(
         upload_ids: Only these of the pending uploads; None: all.
         names: Datasets, and variants of tasks, to bring up to date.
         rebuild: Read all their finished uploads again.
-        accepts_fewer_rows: Whether that may leave fewer accepted rows than there are.
         on_rows: Called with the rows read so far of the present dataset.
         on_wait: Called with a dataset's name when another process is ingesting it.
+        accepts_fewer_rows: Whether a rebuild may leave fewer accepted rows than there are.
         on_report: Called with what became of a dataset as soon as that is known.
     """
     from lake_assets.definitions import build_definitions

@@ -17,6 +17,7 @@ from lake_assets.errors import FewerRows
 from lake_assets.ingest.changes import spec_of
 from lake_assets.ingest.model import Group
 from lake_assets.storage.system_tables import UPLOADS
+from lake_assets.storage.tables.statistics import count_values
 from lake_assets.stores import Stores
 
 
@@ -31,6 +32,8 @@ class RebuildTrial:
     """Rows that it would have."""
     rejected_by_rule: Mapping[str, int]
     """Rows that would be in the quarantine."""
+    duplicate: int
+    """Rows that would be there already."""
     changes: tuple[SchemaChange, ...]
     """Of the table's columns."""
 
@@ -55,8 +58,14 @@ def trial_of(stores: Stores, name: Destination, group: Group | None) -> RebuildT
         accepted_before=_accepted(stores, name),
         accepted=accepted,
         rejected_by_rule=rejected,
-        changes=() if before is None else changes_between(before, after, rows=accepted),
+        duplicate=sum(outcome.duplicate for outcome in outcomes),
+        changes=() if before is None else _changes(group, before, after),
     )
+
+
+def _changes(group: Group | None, before: Any, after: Any) -> tuple[SchemaChange, ...]:
+    paths = [part.path for part in group.parts["raw"]] if group else []
+    return changes_between(before, after, count=lambda steps: count_values(paths, steps))
 
 
 def with_changes(group: Group, changes: tuple[SchemaChange, ...]) -> Group:
@@ -69,12 +78,13 @@ def with_changes(group: Group, changes: tuple[SchemaChange, ...]) -> Group:
 def fewer_rows(trial: RebuildTrial) -> FewerRows:
     """Return the error of a rebuild that would lose rows."""
     rules = sorted(trial.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
-    why = "; ".join(f"{count:,} rejected by {rule}" for rule, count in rules) or "none is rejected"
+    told = [f"{count:,} rejected by {rule}" for rule, count in rules]
+    told += [f"{trial.duplicate:,} are duplicates"] if trial.duplicate else []
     return FewerRows(
         f"rebuilding {trial.name} would leave {trial.accepted:,} of {trial.accepted_before:,} "
-        f"accepted rows ({why}). Its tables are as they were. `lake process start --rebuild "
-        f"--dry-run --dataset {trial.name}` shows more; --yes rebuilds it all the same (in "
-        "Dagster: accepts_fewer_rows: true)",
+        f"accepted rows ({'; '.join(told)}). Its tables are as they were. `lake process start "
+        f"--rebuild --dry-run --dataset {trial.name}` shows more; --yes rebuilds it all the same "
+        "(in Dagster: accepts_fewer_rows: true)",
         name=str(trial.name),
         accepted_before=trial.accepted_before,
         accepted=trial.accepted,

@@ -8,7 +8,7 @@ before the group's commit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.formats import DataFormat, data_format
 from lake_assets.intake.readers.values import DoesNotFit, fit_json, fit_text
 from lake_assets.intake.readers.variant_text import has_long_number, parsed_float, parsed_int
+from lake_assets.storage.seals import read_seals, seal_of, table_folder
 from lake_assets.storage.system_tables import columns_of
 from lake_assets.storage.tables.parts import schema_of_part
+from lake_assets.storage.tables.trouble import damaged_table, missing_file
 from lake_assets.stores import Stores
 
 _types = pa.types
@@ -52,6 +54,7 @@ def write_anew(state: DatasetState, parts: GroupParts) -> tuple[str, ...]:
     own = _files_of_its_own(state) if gone and state.is_empty else frozenset()
     kept = [path for path in gone if path not in own]
     if late or kept:
+        _require_whole(kept)
         refitting = _Refitting(state, schema)
         with parts.writer("raw", "types") as writer:
             for path in (*kept, *(part.path for part in late)):
@@ -65,6 +68,21 @@ def _gone(state: DatasetState, schema: Any) -> tuple[str, ...]:
     if state.table_schema is None or not rewritten_places(state.table_schema, schema):
         return ()
     return state.stores.tables.data_files(state.name.table)
+
+
+def _require_whole(paths: Sequence[str]) -> None:
+    """Raise if a file is not as it was written: the copy would be sealed as if it were right.
+
+    Raises:
+        DamagedTable.
+    """
+    sealed = read_seals(table_folder(Path(paths[0]))).seals if paths else {}
+    for path in map(Path, paths):
+        seal = sealed.get(path.relative_to(table_folder(path)).as_posix())
+        if not path.exists():
+            raise missing_file(path)
+        if seal is not None and seal_of(path) != seal:
+            raise damaged_table(path, "is not as it was written")
 
 
 def _files_of_its_own(state: DatasetState) -> frozenset[str]:

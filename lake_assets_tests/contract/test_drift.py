@@ -137,7 +137,7 @@ CASES = [
     pytest.param(
         column([date(2026, 1, 2)], pa.date32()),
         column([datetime(2026, 1, 2, 3)], WALL),
-        [("k__variant", "variant", None, "string", 1)],
+        [("k", "rewritten", "date", "timestamp", 1)],
         id="timestamp for a date",
     ),
     pytest.param(
@@ -190,8 +190,8 @@ CASES = [
     ),
     pytest.param(
         column([1], LONG),
-        column([1.0, 1.5], DOUBLE),
-        [("k__variant", "variant", None, "string", 1)],
+        column([1.5], DOUBLE),
+        [("k", "rewritten", "long", "double", 1)],
         id="double for a long",
     ),
     pytest.param(

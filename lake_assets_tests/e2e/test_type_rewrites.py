@@ -16,8 +16,9 @@ import pytest
 from lake_assets.contracts.names import DatasetName, VariantName
 from lake_assets.contracts.registry import DatasetContract, update_registry
 from lake_assets.contracts.tasks import TaskContract
-from lake_assets.errors import SchemaChanged
+from lake_assets.errors import DamagedTable, SchemaChanged
 from lake_assets.ingest import Request, commit, prepared_dataset
+from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import RAW_COLUMNS
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
@@ -383,3 +384,18 @@ def test_rows_prepared_for_the_old_type_are_fitted_anew(
     notes.ingest(whole)
     assert (noted(notes, "one"), noted(notes, "two")) == ([1.0, 3.0], [2.5])
     assert leftovers(notes.home) == []
+
+
+# -- what must not be copied
+
+
+def test_a_damaged_file_is_not_written_anew(lake: Lake):
+    bring(lake, "id,k\n1,10\n2,20\n")
+    (path,) = map(Path, lake.stores.tables.data_files("acme.d"))
+    content = bytearray(path.read_bytes())
+    content[4] ^= 1
+    path.write_bytes(content)
+    upload_id = stage(lake, "id,k\n3,30.5\n")
+    with pytest.raises(DamagedTable, match=r"is not as it was written.*lake repair"):
+        lake.ingest(upload_id)
+    assert lake.stores.staging.find(upload_id).state is State.PENDING

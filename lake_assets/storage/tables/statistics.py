@@ -38,8 +38,32 @@ def all_spans(paths: Iterable[str], steps: Steps, holds: Callable[[Span], bool])
     Raises:
         DamagedTable: when a file is gone.
     """
-    leaf = ".".join("list.element" if step == ITEMS else step for step in steps)
+    leaf = _leaf(steps)
     return all(holds(span) for path in paths for span in _spans(path, leaf))
+
+
+def count_values(paths: Iterable[str], steps: Steps) -> int:
+    """Return how many values files have at a place; of one that is nested, in its first leaf."""
+    leaf = _leaf(steps)
+    count = 0
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+        found = [n for n, name in enumerate(names) if name == leaf or name.startswith(f"{leaf}.")]
+        for column in found[:1]:
+            groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+            count += sum(_value_count(group.column(column)) for group in groups)
+    return count
+
+
+def _value_count(chunk: Any) -> int:
+    found = chunk.statistics
+    count: int = chunk.num_values if found is None else found.num_values
+    return count
+
+
+def _leaf(steps: Steps) -> str:
+    return ".".join("list.element" if step == ITEMS else step for step in steps)
 
 
 def _spans(path: str, leaf: str) -> Iterator[Span]:
