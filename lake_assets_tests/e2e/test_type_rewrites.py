@@ -204,10 +204,11 @@ def test_whole_numbers_change_nothing(lake: Lake, whole: str):
 
 
 def test_uploads_of_one_group_come_out_alike(lake: Lake):
-    for rows in ("id,k\n1,10\n", "id,k\n2,20.5\n", "id,k\n3,30\n", [{"id": 4, "k": 1}]):
+    bring(lake, "id,k\n0,0\n")
+    for rows in ("id,k\n1,10\n", "id,k\n2,20.5\n", "id,k,new\n3,30,x\n", [{"id": 4, "k": 1}]):
         stage(lake, rows)
     lake.ingest_pending()
-    assert [row["k"] for row in rows_of(lake)] == [10.0, 20.5, 30.0, 1.0]
+    assert [row["k"] for row in rows_of(lake)] == [0.0, 10.0, 20.5, 30.0, 1.0]
     assert lake.stores.tables.schema("acme.d").field("k").type == pa.float64()
     assert leftovers(lake.home) == []
 

@@ -27,6 +27,8 @@ from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.files import storage_errors
+from lake_assets_tests.torture import growing
+from lake_assets_tests.torture.growing import MARKS, MORE_MARKS, TALLIES
 from lake_assets_tests.torture.notes import allow_languages, notes_on, write_notes
 
 PHOTOS, TICKS, SLIPS, BASKETS = (
@@ -321,6 +323,31 @@ SCENARIOS: Mapping[str, Scenario] = {
         heal=ingest,
         again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
         constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "types rewritten": Scenario(
+        prepare=lambda lake, folder: growing.with_tallies(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((TALLIES, "second.parquet"), (TALLIES, "third.parquet")),
+    ),
+    "types rewritten in two groups": Scenario(
+        prepare=lambda lake, folder: growing.with_tallies(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((TALLIES, "second.parquet"), (TALLIES, "first.parquet")),
+        constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "types of annotations rewritten": Scenario(
+        prepare=lambda lake, folder: growing.with_marks(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((MARKS, "fractions.jsonl"), (MORE_MARKS, "whole.jsonl")),
+    ),
+    "rebuild with corrected types": Scenario(
+        prepare=lambda lake, folder: growing.with_corrected_marks(lake, folder, deliver),
+        act=growing.rebuild_marks,
+        heal=growing.rebuild_marks,
+        again=((MARKS, "marks.csv"), (MORE_MARKS, "more.csv")),
     ),
     "rebuild with other columns": Scenario(
         prepare=_with_rejected_columns,
