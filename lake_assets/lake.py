@@ -12,7 +12,7 @@ What only some methods need is imported in them: with all of it a command takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lake_assets.contracts.tasks import TaskContract
-    from lake_assets.ingest import Ingested, RebuildTrial
+    from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
     from lake_assets.replays import Trial
@@ -300,31 +300,10 @@ class Lake:
         return ingest_names(self.stores, self.datasets_with_work())
 
     def rebuild(self, name: Destination | str, *, accepts_fewer_rows: bool = False) -> Ingested:
-        """Read all finished uploads of a dataset or variant again and replace its rows.
-
-        Its table then has the types of the contract, or those that all rows decide.
-
-        Args:
-            accepts_fewer_rows: Whether fewer may be accepted than there are.
-
-        Raises:
-            FewerRows: they would be; its tables are as they were.
-        """
+        """Read all finished uploads again, replace the rows; ``FewerRows``: it would lose some."""
         from lake_assets.ingest_here import rebuild
 
         return rebuild(self.stores, as_destination(name), accepts_fewer_rows=accepts_fewer_rows)
-
-    def try_rebuild(
-        self, name: Destination | str, *, on_rows: Callable[[int], None] = lambda rows: None
-    ) -> RebuildTrial:
-        """Return what a rebuild would come to. Nothing is changed.
-
-        Args:
-            on_rows: Called with the number of rows read so far.
-        """
-        from lake_assets.ingest import Request, try_rebuild
-
-        return try_rebuild(self.stores, Request(name=as_destination(name), on_rows=on_rows))
 
     # -- the quarantine
 

@@ -41,10 +41,12 @@ def trials(opened: Session, plan: Plan) -> Sequence[RebuildTrial]:
     """Return what rebuilding each name of a plan would come to."""
     from lake_assets.cli.progress import Work, shown
     from lake_assets.cli.work import expected_rows
+    from lake_assets.ingest import Request, try_rebuild
 
     work = Work(what="reading again", unit="rows", total=expected_rows(opened.lake, plan))
     with shown(opened.err, work) as progress:
-        return [opened.lake.try_rebuild(name, on_rows=progress) for name in plan.names]
+        requests = [Request(name=name, on_rows=progress) for name in plan.names]
+        return [try_rebuild(opened.lake.stores, request) for request in requests]
 
 
 def print_trials(found: Sequence[RebuildTrial]) -> None:

@@ -101,9 +101,9 @@ class Fitting:
             raise _frozen(state, self._needs)
         # Columns as they were fitted before: asking costs as much as reading ten rows does.
         is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
-        if not state.is_empty and not is_known and state.table_schema is not None:
+        if not state.is_empty and not is_known:
             # Of places that take another type, those that are there are written anew with it.
-            changed = rewritten_places(state.table_schema, self.written)
+            changed = rewritten_places(state.table_schema or (), self.written)
             own = with_types(self.written, {steps: old for steps, (old, _) in changed.items()})
             spec = table_spec(state.name, state.contract, own)
             state.stores.tables.require_fit(spec, fitted_to=state.table_schema)
