@@ -70,8 +70,7 @@ def outgrown(rows: Any, schema: Any) -> Wanted:
         rows: ``pyarrow.Table`` with their own types, or with the variants that readers made.
         schema: ``pyarrow.Schema`` of the table's columns.
     """
-    columns = {name: _whole(rows[name]) for name in rows.column_names}
-    return dict(_outgrown(columns, schema, ()))
+    return dict(_outgrown({name: rows[name] for name in rows.column_names}, schema, ()))
 
 
 def _outgrown(
@@ -81,10 +80,10 @@ def _outgrown(
         if not is_variant(field.name):
             steps = (*above, field.name)
             values, texts = given.get(field.name), given.get(variant_name(field.name))
-            if values is not None and values.null_count < len(values):
-                yield from _of_values(values, field.type, steps)
+            if values is not None and not values.type.equals(field.type):
+                yield from _of_values(_whole(values), field.type, steps)
             if texts is not None and texts.null_count < len(texts):
-                yield from _of_texts(texts.drop_null(), field.type, steps)
+                yield from _of_texts(_whole(texts).drop_null(), field.type, steps)
 
 
 def _of_values(values: Any, known: Any, steps: Steps) -> Iterator[tuple[Steps, Any]]:
@@ -94,7 +93,7 @@ def _of_values(values: Any, known: Any, steps: Steps) -> Iterator[tuple[Steps, A
         yield from _outgrown(inner, known, steps)
     elif _types.is_list(values.type) and _types.is_list(known):
         yield from _of_values(values.flatten(), known.value_type, (*steps, ITEMS))
-    elif not (_types.is_nested(known) or values.type.equals(known)):
+    elif not _types.is_nested(known):
         if exactly(values, widened(known, values.type)).bad is not None:
             yield steps, rewritten_type(known, values.type)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -152,7 +153,7 @@ class _OpenGroup:
                 stores.tables, name, token=self._lease.token, partition_by=state.partition_by
             ) as parts,
         ):
-            state.prepared_files = lambda: [part.path for part in parts.settle()["raw"]]
+            state.prepared_files = partial(parts.files, "raw")
             for upload in uploads:
                 self._add(upload, parts, state, pool)
             if not self._prepared:

@@ -9,7 +9,7 @@ in any part.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +82,13 @@ class GroupParts:
         self._waiting_bytes += rows.waiting_bytes
         if self._waiting_bytes >= _SHARED_BYTES:
             self._write_waiting()
+
+    def files(self, asset: Asset) -> Iterator[str]:
+        """Yield the paths of parts with the rows of all that was taken in; some may come twice."""
+        # Those that are finished first: who finds what he looks for leaves the others open, and
+        # small uploads go on sharing them.
+        yield from [part.path for part in self._parts[asset]]
+        yield from [part.path for part in self.settle()[asset]]
 
     def settle(self) -> Mapping[Asset, Sequence[Part]]:
         """Finish the parts of all that was taken in, and return them."""

@@ -6,7 +6,7 @@ it brought. Invariant: an upload that fails leaves no trace in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -49,7 +49,7 @@ class DatasetState:
     stores: Stores
     is_empty: bool
     """Whether to begin without rows (a rebuild)."""
-    prepared_files: Callable[[], Sequence[str]] = lambda: ()
+    prepared_files: Callable[[], Iterable[str]] = tuple
     """Gives the paths of files with the rows of uploads that are prepared, and not committed."""
     grown: Wanted = field(default_factory=dict)
     """Places that take another type for the upload at hand; None: decided anew."""
@@ -100,10 +100,10 @@ class DatasetState:
 
     def files(self) -> Iterator[str]:
         """Yield the paths of all files whose rows are, or are to be, in its table."""
-        yield from self.prepared_files()
         # A rebuild replaces those of a dataset; a task's table has other datasets' rows too.
         if not (self.is_empty and isinstance(self.name, DatasetName)):
             yield from reversed(_files(self.stores, self.name.table))
+        yield from self.prepared_files()
 
     def grow(self, types: Wanted) -> None:
         """Have places take other types, for the upload at hand and those after it."""

@@ -400,3 +400,10 @@ def test_a_damaged_file_is_not_written_anew(lake: Lake):
     with pytest.raises(DamagedTable, match=r"is not as it was written.*lake repair"):
         lake.ingest(upload_id)
     assert lake.stores.staging.find(upload_id).state is State.PENDING
+
+
+def test_small_uploads_whose_text_looks_like_numbers_share_a_file(lake: Lake):
+    for number in range(6):
+        stage(lake, [{"id": number, "k": f"{number}"}])
+    lake.ingest_pending()
+    assert len(lake.stores.tables.data_files("acme.d")) <= 2
