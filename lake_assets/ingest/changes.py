@@ -25,13 +25,11 @@ def changes_of(
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
     """
-    images = {"provider": name.provider, "dataset": name.dataset}
-    replaced = {"images": images, "raw": name.table_rows, "quarantine": name.own_rows}
     return {
         asset: TableChange(
             spec=spec_of(stores, asset, name, group),
             deliveries=(group.delivery(asset),) if group else (),
-            replaces=(replaced[asset],) if rebuild or _is_rewritten(asset, group) else None,
+            replaces=_replaced(asset, name, group, rebuild=rebuild),
             once=not rebuild,
             lease=lease,
             gone=group.gone if group and asset == "raw" else (),
@@ -67,8 +65,15 @@ def spec_of(stores: Stores, asset: Asset, name: Destination, group: Group | None
     return table_spec(name, contract, own)
 
 
-def _is_rewritten(asset: Asset, group: Group | None) -> bool:
-    return asset == "quarantine" and group is not None and group.is_replay
+def _replaced(
+    asset: Asset, name: Destination, group: Group | None, *, rebuild: bool
+) -> tuple[dict[str, str], ...] | None:
+    if asset == "raw" and group is not None and group.gone:
+        return ({},)
+    if not rebuild and not (asset == "quarantine" and group is not None and group.is_replay):
+        return None
+    images = {"provider": name.provider, "dataset": name.dataset}
+    return ({"images": images, "raw": name.table_rows, "quarantine": name.own_rows}[asset],)
 
 
 def _is_new(stores: Stores, table: str) -> bool:
@@ -87,10 +92,6 @@ def commit(stores: Stores, change: TableChange) -> Commit:
         LeaseLost: another process took the dataset over; nothing is changed.
         SchemaChanged: other columns came into a table that datasets share; nothing is changed.
     """
-    if change.gone:
-        return stores.tables.exchange(
-            change.spec, change.deliveries, gone=change.gone, once=change.once, lease=change.lease
-        )
     if change.replaces is None:
         return stores.tables.append_once(
             change.spec, change.deliveries, lease=change.lease, was_asked=change.was_asked
@@ -99,4 +100,6 @@ def commit(stores: Stores, change: TableChange) -> Commit:
     if change.once and stores.tables.committed(change.spec.name, keys):
         return Commit(table=change.spec.name, keys=(), skipped=keys, rows=0, snapshot_id=None)
     where = None if {} in change.replaces else change.replaces
-    return stores.tables.replace(change.spec, change.deliveries, where=where, lease=change.lease)
+    return stores.tables.replace(
+        change.spec, change.deliveries, where=where, gone=change.gone, lease=change.lease
+    )

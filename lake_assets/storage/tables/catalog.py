@@ -71,8 +71,8 @@ class LakeCatalog(SqlCatalog):
             self._fence.reset(token)
 
     @contextmanager
-    def only_onto(self, table: Table) -> Iterator[None]:
-        """Let what is committed in the block happen only to ``table`` as it was loaded.
+    def only_onto(self, table: Table | None) -> Iterator[None]:
+        """Let what is committed in the block happen only to ``table`` as it was loaded, if given.
 
         PyIceberg does what lost a race once more on its own, on top of the other's commit; but
         where all files of a table were written anew, those that it brought were not.
@@ -80,7 +80,7 @@ class LakeCatalog(SqlCatalog):
         Raises:
             ValidationException: at the commit, if another writer was faster; nothing is changed.
         """
-        token = self._base.set(table.metadata_location)
+        token = self._base.set(table.metadata_location if table else None)
         try:
             yield
         finally:

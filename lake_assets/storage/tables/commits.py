@@ -60,36 +60,37 @@ def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
 
 
 def overwrite(
-    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
+    table: Table,
+    spec: TableSpec,
+    deliveries: Sequence[Delivery],
+    where: BooleanExpression,
+    *,
+    gone: Sequence[str] = (),
 ) -> None:
-    """Replace the rows that ``gone`` selects by the deliveries' parts, in one commit."""
-    with lost_race_of_columns(), table.transaction() as transaction:
-        grow(transaction, spec)
-        if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
-            transaction.delete(gone)
-        add_parts(transaction, deliveries)
+    """Replace rows by the deliveries' parts, in one commit.
 
-
-def exchange(
-    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: Sequence[str]
-) -> None:
-    """Put the deliveries' parts in the place of all files of a table, whose types may change.
+    Args:
+        where: Selects the rows.
+        gone: Instead of that: the paths of all files. Columns take the types of ``spec`` then.
 
     Raises:
         SchemaChanged: the table has other files than ``gone``.
     """
-    files = {task.file.file_path: task.file for task in table.scan().plan_files()}
-    if files.keys() != set(gone):
+    files = {task.file.file_path: task.file for task in table.scan(row_filter=where).plan_files()}
+    if gone and files.keys() != set(gone):
         raise SchemaChanged(
             f"another writer changed {spec.name} while its files were written anew; the same step "
             "again writes them anew as they are now",
             table=spec.name,
         )
     with lost_race_of_columns(), table.transaction() as transaction:
-        grow(transaction, spec, changes_types=True)
-        with transaction.update_snapshot().overwrite() as snapshot:
-            for file in files.values():
-                snapshot.delete_data_file(file)
+        grow(transaction, spec, changes_types=bool(gone))
+        if gone:
+            with transaction.update_snapshot().overwrite() as snapshot:
+                for file in files.values():
+                    snapshot.delete_data_file(file)
+        elif files:  # else PyIceberg warns
+            transaction.delete(where)
         add_parts(transaction, deliveries)
 
 

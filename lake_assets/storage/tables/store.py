@@ -14,10 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyiceberg.exceptions import (
-    NoSuchNamespaceError,
-    NoSuchTableError,
-)
+from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
 from lake_assets.errors import SchemaMismatch, UnknownTable
 from lake_assets.imports import uncollected
@@ -29,7 +26,6 @@ from lake_assets.storage.tables.commits import (
     can_be_made,
     commit_of,
     equal,
-    exchange,
     grow,
     keys_in,
     lost_race_of_columns,
@@ -304,6 +300,7 @@ class IcebergTables:
         deliveries: Sequence[Delivery] | Callable[[], Sequence[Delivery]],
         *,
         where: Sequence[dict[str, str]] | None = None,
+        gone: Sequence[str] = (),
         lease: Lease | None = None,
     ) -> Commit:
         """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
@@ -312,7 +309,12 @@ class IcebergTables:
             deliveries: Or what makes them: called after the table is read, and again whenever
                 another writer was faster, so that they are never older than what they replace.
             where: Rows to go: any of these column → value sets; None: all rows.
+            gone: Instead of that: the paths of all files of the table. Columns take the types of
+                ``spec`` then.
             lease: Commit only while this is held.
+
+        Raises:
+            SchemaChanged: the table has other files than ``gone``.
         """
 
         def attempt() -> Commit:
@@ -321,41 +323,13 @@ class IcebergTables:
             if table is None:
                 snapshot_id = self._append(None, spec, new)
             else:
-                overwrite(table, spec, new, any_of(where))
+                with self._catalog.only_onto(table if gone else None):
+                    overwrite(table, spec, new, any_of(where), gone=gone)
                 snapshot_id = _current_snapshot_id(table)
             return commit_of(spec, new, snapshot_id)
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
-
-    def exchange(
-        self,
-        spec: TableSpec,
-        deliveries: Sequence[Delivery],
-        *,
-        gone: Sequence[str],
-        once: bool = True,
-        lease: Lease | None = None,
-    ) -> Commit:
-        """Put the deliveries in the place of all files of a table, in one commit.
-
-        Args:
-            once: Whether to skip deliveries that the table has.
-        """
-
-        def attempt() -> Commit:
-            table = self._require(spec.name)
-            wanted = unseen(deliveries, keys_in(table)) if once else list(deliveries)
-            if wanted:
-                with self._catalog.only_onto(table):
-                    exchange(table, spec, wanted, gone)
-            skipped = [item for item in deliveries if item not in wanted]
-            return commit_of(
-                spec, wanted, _current_snapshot_id(table) if wanted else None, skipped=skipped
-            )
-
-        with self._catalog.fenced(lease):
-            return retried(attempt, spec.name, looks_up=once)
 
     def register(self, tables: Mapping[str, Path]) -> None:
         """Put tables into the catalog that it does not have, each with its metadata file."""
