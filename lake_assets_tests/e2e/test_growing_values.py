@@ -114,7 +114,9 @@ def deliveries(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS) -> list[Delivery]
 
 
 def plain(value: Any) -> Any:
-    """A value as numbers and text, a day as its midnight."""
+    """A value as exact numbers and text, a day as its midnight."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, date) and not isinstance(value, datetime):

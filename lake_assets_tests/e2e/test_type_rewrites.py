@@ -18,6 +18,7 @@ from lake_assets.contracts.registry import DatasetContract, update_registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import DamagedTable, SchemaChanged
 from lake_assets.ingest import Request, commit, prepared_dataset
+from lake_assets.ingest.recovery import remove_unused
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import RAW_COLUMNS
@@ -407,3 +408,15 @@ def test_small_uploads_whose_text_looks_like_numbers_share_a_file(lake: Lake):
         stage(lake, [{"id": number, "k": f"{number}"}])
     lake.ingest_pending()
     assert len(lake.stores.tables.data_files("acme.d")) <= 2
+
+
+def test_what_older_snapshots_have_is_no_leftover(lake: Lake):
+    """A process that comes after two that died looks for files of the first, among others."""
+    bring(lake, "id,k\n1,10\n")
+    (old,) = map(Path, lake.stores.tables.data_files("acme.d"))
+    bring(lake, "id,k\n2,20.5\n")
+    unnamed = old.with_name("unnamed.parquet")
+    unnamed.write_bytes(old.read_bytes())
+    remove_unused(lake.stores, "acme.d", [old, unnamed])
+    assert old.exists()
+    assert not unnamed.exists()
