@@ -69,7 +69,12 @@ KINDS = [
     ),
     Kind(NONE, type=pa.null()),
 ]  # fmt: skip
-NUMBERS = KINDS[:1] + KINDS[2:4]
+FEW_DIGITS = st.integers(-(10**6), 10**6)
+NUMBERS = [
+    Kind(FEW_DIGITS, type=pa.int64()),
+    Kind(FRACTIONS, type=pa.float64()),
+    Kind(FEW_DIGITS | FRACTIONS, ("csv", "jsonl")),
+]
 
 
 @dataclass(frozen=True)

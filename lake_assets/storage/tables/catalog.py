@@ -51,7 +51,7 @@ class LakeCatalog(SqlCatalog):
         super().__init__("lake", **options)
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
-        self._base: ContextVar[str | None] = ContextVar("base", default=None)
+        self._base: ContextVar[str | int | None] = ContextVar("base", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         self._guard = threading.Lock()
         event.listen(self.engine, "commit", self._require_fence)
@@ -71,16 +71,19 @@ class LakeCatalog(SqlCatalog):
             self._fence.reset(token)
 
     @contextmanager
-    def only_onto(self, table: Table | None) -> Iterator[None]:
-        """Let what is committed in the block happen only to ``table`` as it was loaded, if given.
+    def only_onto(self, table: Table, *, is_whole: bool = False) -> Iterator[None]:
+        """Let what is committed in the block happen only while ``table`` has these columns.
 
-        PyIceberg does what lost a race once more on its own, on top of the other's commit; but
-        where all files of a table were written anew, those that it brought were not.
+        PyIceberg does what lost a race once more by itself, on top of the other's commit. By then a
+        column may have another type than parts were written with.
+
+        Args:
+            is_whole: Only while nothing at all of it has changed: all its files are replaced.
 
         Raises:
             ValidationException: at the commit, if another writer was faster; nothing is changed.
         """
-        token = self._base.set(table.metadata_location if table else None)
+        token = self._base.set(_state_of(table, is_whole=is_whole))
         try:
             yield
         finally:
@@ -94,7 +97,7 @@ class LakeCatalog(SqlCatalog):
     ) -> CommitTableResponse:
         """Commit as PyIceberg does, but see ``only_onto``."""
         base = self._base.get()
-        if base is not None and table.metadata_location != base:
+        if base is not None and base != _state_of(table, is_whole=isinstance(base, str)):
             raise ValidationException(f"another writer changed {'.'.join(table.name())}")
         return super().commit_table(table, requirements, updates)
 
@@ -136,6 +139,10 @@ class LakeCatalog(SqlCatalog):
         # Parts, manifests and metadata at once, before the pointer names them: PyIceberg syncs
         # none of its files, and one call (1 ms) costs less than one per file.
         sync_file_system(self._warehouse)
+
+
+def _state_of(table: Table, *, is_whole: bool) -> str | int:
+    return table.metadata_location if is_whole else table.metadata.current_schema_id
 
 
 def _roll_back(connection: Any, record: object) -> None:

@@ -10,6 +10,7 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -323,7 +324,7 @@ class IcebergTables:
             if table is None:
                 snapshot_id = self._append(None, spec, new)
             else:
-                with self._catalog.only_onto(table if gone else None):
+                with self._catalog.only_onto(table, is_whole=bool(gone)):
                     overwrite(table, spec, new, any_of(where), gone=gone)
                 snapshot_id = _current_snapshot_id(table)
             return commit_of(spec, new, snapshot_id)
@@ -362,15 +363,14 @@ class IcebergTables:
     def _append(
         self, table: Table | None, spec: TableSpec, deliveries: Sequence[Delivery]
     ) -> int | None:
-        if table is None:
-            if not can_be_made(spec, deliveries):
-                return None
-            transaction = self._create(spec)
-        else:
-            transaction = table.transaction()
+        if table is None and not can_be_made(spec, deliveries):
+            return None
+        onto = self._catalog.only_onto(table) if table else nullcontext()
+        transaction = table.transaction() if table else self._create(spec)
+        if table:
             grow(transaction, spec)
         add_parts(transaction, deliveries)
-        with lost_race_of_columns():
+        with lost_race_of_columns(), onto:
             return _current_snapshot_id(transaction.commit_transaction())
 
     def _create(self, spec: TableSpec) -> Transaction:
