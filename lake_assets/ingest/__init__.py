@@ -2,6 +2,7 @@
 
 ``session`` takes a dataset's lease, recovers what a dead process left and claims what is pending,
 in ``groups``; ``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``;
+``growing`` says which columns may take another type, and ``rewriting`` writes their files anew;
 ``parts`` puts those of a group into files; ``changes`` says what to commit and does it, once;
 ``recovery`` and ``ledger`` finish the uploads, and heal what a dead process left; ``rebuild`` keeps
 note of one that is under way; ``trouble`` says what an error means. ``many`` works on several

@@ -50,7 +50,7 @@ def write_anew(state: DatasetState, parts: GroupParts) -> tuple[str, ...]:
         part for part in parts.settle()["raw"] if rewritten_places(schema_of_part(part), schema)
     ]
     gone = _gone(state, schema)
-    # What a rebuild replaces goes too, but only the rows of others in the same files' table stay.
+    # All files go. Of a rebuild, those with its own rows are not copied: it brings these anew.
     own = _files_of_its_own(state) if gone and state.is_empty else frozenset()
     kept = [path for path in gone if path not in own]
     if late or kept:
