@@ -300,7 +300,7 @@ class Lake:
         return ingest_names(self.stores, self.datasets_with_work())
 
     def rebuild(self, name: Destination | str, *, accepts_fewer_rows: bool = False) -> Ingested:
-        """Read all finished uploads again, replace its rows; raise ``FewerRows`` if some got lost."""
+        """Read all finished uploads again, replace its rows; ``FewerRows``: some would be lost."""
         from lake_assets.ingest_here import rebuild
 
         return rebuild(self.stores, as_destination(name), accepts_fewer_rows=accepts_fewer_rows)
