@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
+    from lake_assets.relocating import Relocation
     from lake_assets.replays import Trial
     from lake_assets.upkeep.checks import Check, CheckResult
     from lake_assets.upkeep.quarantine import Wanted
@@ -235,6 +236,7 @@ class Lake:
         from lake_assets.intake.archives import ArchiveLimits
         from lake_assets.intake.delivery import stage_delivery
 
+        self.stores.tables.require_here()
         return stage_delivery(
             delivery,
             staging=self.stores.staging,
@@ -304,6 +306,24 @@ class Lake:
         from lake_assets.ingest_here import rebuild
 
         return rebuild(self.stores, as_destination(name))
+
+    # -- another place
+
+    def relocate(self, *, dry_run: bool = False) -> Relocation:
+        """Make the tables of a lake that was copied or moved name their files where they are now.
+
+        Until then its tables are neither read nor written (``LakeMoved``). In a lake that was not
+        moved it gives tables of earlier versions locations with a scheme, which other engines need.
+
+        Args:
+            dry_run: Return what would be done, and change nothing.
+
+        Raises:
+            DatasetBusy, DamagedTable, StorageUnavailable: doing it again goes on.
+        """
+        from lake_assets.relocating import plan_relocation, relocate
+
+        return plan_relocation(self.stores) if dry_run else relocate(self.stores)
 
     # -- the quarantine
 

@@ -38,6 +38,7 @@ from lake_assets.storage.tables.commits import (
     schema_change,
     unseen,
 )
+from lake_assets.storage.tables.locations import location_of
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -89,7 +90,7 @@ class IcebergTables:
         self._warehouse = warehouse
         self._catalog_file = catalog_file
         self._lease_timeout_s = lease_timeout_s
-        self._plans = Plans(catalog_file, plans)
+        self._plans = Plans(catalog_file, plans, warehouse)
 
     @cached_property
     def _catalog(self) -> LakeCatalog:
@@ -116,6 +117,14 @@ class IcebergTables:
     def warehouse(self) -> Path:
         """Folder of the tables."""
         return self._warehouse
+
+    def require_here(self) -> None:
+        """Raise unless the lake is where its tables' metadata say. Costs one query.
+
+        Raises:
+            LakeMoved.
+        """
+        self._plans.require_here()
 
     def left_leases(self) -> tuple[str, ...]:
         """Return the names whose holder is gone and did not give the lease back."""
@@ -331,7 +340,7 @@ class IcebergTables:
         """Put tables into the catalog that it does not have, each with its metadata file."""
         for name, metadata in tables.items():
             self._catalog.create_namespace_if_not_exists(name.partition(".")[0])
-            self._catalog.register_table(name, str(metadata))
+            self._catalog.register_table(name, location_of(metadata))
 
     # -- inside
 
@@ -374,7 +383,7 @@ class IcebergTables:
         transaction: Transaction = self._catalog.create_table_transaction(
             spec.name,
             spec.schema,
-            location=str(self._location(spec.name)),
+            location=location_of(self._location(spec.name)),
             properties={**_PROPERTIES, **bounds_of(spec), "comment": spec.description},
         )
         if spec.partition_by:

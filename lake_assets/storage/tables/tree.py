@@ -21,7 +21,8 @@ from lake_assets.errors import LakeError, StorageUnavailable
 from lake_assets.storage.damage import says_damage
 from lake_assets.storage.seals import SealLog, read_seals, seal_of, table_folder
 from lake_assets.storage.tables.commits import keys_in_snapshots
-from lake_assets.storage.tables.file_io import SealingFileIO, local_path
+from lake_assets.storage.tables.file_io import SealingFileIO
+from lake_assets.storage.tables.locations import local_path, own_path
 
 _IO = SealingFileIO()
 _SUFFIX = ".metadata.json"
@@ -126,7 +127,7 @@ class _Reader:
     def _note_history(self, table: TableMetadata) -> None:
         versions = []
         for entry in table.metadata_log:
-            path = local_path(entry.metadata_file)
+            path = self._path(entry.metadata_file)
             if not self._is_given_up(path):
                 self.tree.files[path] = NamedFile(path=path, byte_count=None)
             versions.append(version_of(path))
@@ -135,14 +136,14 @@ class _Reader:
         self.tree.oldest_version = min(known, default=own)
 
     def _note_current(self, snapshot: Snapshot, manifests: list[ManifestFile]) -> None:
-        self.tree.current.add(local_path(snapshot.manifest_list))
+        self.tree.current.add(self._path(snapshot.manifest_list))
         for manifest in manifests:
-            path = local_path(manifest.manifest_path)
+            path = self._path(manifest.manifest_path)
             self.tree.current |= {path, *self._parts.get(path, ())}
 
     def _manifests_of(self, snapshot: Snapshot, current: int | None) -> list[ManifestFile] | None:
         """Read what a snapshot names; None: its list cannot be read."""
-        path = local_path(snapshot.manifest_list)
+        path = self._path(snapshot.manifest_list)
         if self._is_given_up(path):
             return None
         self.tree.files[path] = NamedFile(path=path, byte_count=None)
@@ -159,7 +160,7 @@ class _Reader:
         return manifests
 
     def _read_manifest(self, manifest: ManifestFile) -> None:
-        path = local_path(manifest.manifest_path)
+        path = self._path(manifest.manifest_path)
         if path in self.tree.files or self._is_given_up(path):
             return
         self.tree.files[path] = NamedFile(path=path, byte_count=manifest.manifest_length)
@@ -173,9 +174,9 @@ class _Reader:
         told = (manifest.added_rows_count or 0) + (manifest.existing_rows_count or 0)
         if rows != told:
             self.tree.problems[path] = f"it names {rows} rows, its manifest list {told}"
-        self._parts[path] = tuple(local_path(part.file_path) for part in parts)
+        self._parts[path] = tuple(self._path(part.file_path) for part in parts)
         for part in parts:
-            name = local_path(part.file_path)
+            name = self._path(part.file_path)
             if self._is_given_up(name):
                 continue
             self.tree.files[name] = NamedFile(
@@ -192,6 +193,13 @@ class _Reader:
         if told != rows:
             path = str(self.tree.metadata)
             self.tree.problems[path] = f"its summary tells of {told} rows, its manifests of {rows}"
+
+    def _path(self, location: str) -> str:
+        """Return the path of a file as the lake's folder is called now."""
+        path = local_path(location)
+        if path.startswith(f"{self._folder}/"):
+            return path
+        return str(own_path(location, self._folder.parent.parent) or path)
 
     def _is_given_up(self, path: str) -> bool:
         sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))

@@ -91,7 +91,7 @@ def plan_tables(bench: Bench, findings: Sequence[Finding]) -> None:
         if finding.kind is Kind.TABLE_FILE and finding.severity is Severity.DAMAGE:
             damaged[finding.about].append(finding)
         elif finding.kind is Kind.TABLE_OUTSIDE:
-            bench.give_up(finding, "move the lake back to where it was made, or restore it there")
+            bench.give_up(finding, "run `lake relocate`: the lake was copied or moved")
     for table, items in sorted(damaged.items()):
         left = [item for item in items if not _turned_back(bench, table, item)]
         if table == PARTITIONS.name and left:
@@ -192,7 +192,8 @@ def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) 
     table = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
 
     def do(path: Path) -> None:
-        if read_catalog(bench.stores.layout.catalog_file).pointers.get(table) != now.metadata:
+        found = read_catalog(bench.stores.layout.catalog_file).pointers.get(table)
+        if found is None or found.name != now.metadata.name:
             raise CommitConflict(f"{table} was changed meanwhile", table=table)
         bench.move_away(path)
         append_seals(folder, {path.relative_to(folder).as_posix(): GIVEN_UP})

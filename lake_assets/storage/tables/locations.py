@@ -1,0 +1,64 @@
+"""Where files of tables lie: as a table's metadata says it, and as this machine has it.
+
+A location is ``file://`` and the path as it is, nothing escaped: other engines look for a scheme,
+and take what follows as it is written. Trino's ``Location`` splits off the scheme and hands the rest
+to the file system, ``%``, ``?`` and ``#`` included; ``file:///a%20b`` is a folder ``a%20b`` to it.
+Hadoop's ``Path`` (Spark) and DuckDB do the same. Tables of earlier versions have plain paths.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path, PurePath
+
+from lake_assets.errors import LakeMoved
+
+_SCHEME = "file://"
+
+
+def local_path(location: str) -> str:
+    """Return the path that a table's metadata means by ``location``."""
+    return location.removeprefix(_SCHEME)
+
+
+def location_of(path: Path | str) -> str:
+    """Return what a table's metadata calls an absolute path."""
+    return f"{_SCHEME}{path}"
+
+
+def own_path(location: str, warehouse: Path) -> Path | None:
+    """Return the path below ``warehouse`` of a file; None: it lies in another lake.
+
+    The lake's folder is compared by its real path, whatever its name is in ``location``. Links
+    below it are the lake's own; were they followed, a copy would not be told from its original
+    where both link to one folder.
+    """
+    path = Path(local_path(location))
+    if ".." in path.parts or path.is_relative_to(warehouse):
+        return None if ".." in path.parts else path
+    home = os.path.realpath(warehouse.parent)
+    for parent in path.parents:
+        if parent.name == warehouse.name and os.path.realpath(parent.parent) == home:
+            return warehouse / path.relative_to(parent)
+    return None
+
+
+def lake_moved(location: str, warehouse: Path) -> LakeMoved:
+    """Return the error for a lake whose tables' files are said to lie in another one."""
+    made, here = home_around(location), warehouse.parent
+    return LakeMoved(
+        f"this lake was made at {made} and is at {here}, so the metadata of its tables name files "
+        f"of the other place. Run `lake relocate --home {shlex.quote(str(here))}`; until then its "
+        "tables are neither read nor written",
+        made_at=made,
+        home=str(here),
+    )
+
+
+def home_around(location: str) -> str:
+    """Return the folder of the lake in whose tables a file lies, by the names in its location."""
+    parents = PurePath(local_path(location)).parents
+    tables = (parent for parent in parents if parent.name == "tables")
+    found = next(tables, None)
+    return str(found.parent if found else parents[0])
