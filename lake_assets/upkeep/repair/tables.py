@@ -91,7 +91,7 @@ def plan_tables(bench: Bench, findings: Sequence[Finding]) -> None:
         if finding.kind is Kind.TABLE_FILE and finding.severity is Severity.DAMAGE:
             damaged[finding.about].append(finding)
         elif finding.kind is Kind.TABLE_OUTSIDE:
-            bench.give_up(finding, "run `lake relocate`: the lake was copied or moved")
+            bench.give_up(finding, "`lake relocate`")
     for table, items in sorted(damaged.items()):
         left = [item for item in items if not _turned_back(bench, table, item)]
         if table == PARTITIONS.name and left:

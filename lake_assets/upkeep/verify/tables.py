@@ -77,8 +77,8 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
             look.broken_tables.add(name)
             yield look.damage(
                 Kind.TABLE_OUTSIDE, folder,
-                f"the catalog says that its metadata is {metadata}, outside of its folder; if the "
-                "lake was copied or moved, run `lake relocate`", name,
+                f"the catalog says that its metadata is {metadata}, in another lake: this one was "
+                "copied or moved; run `lake relocate`", name,
             )  # fmt: skip
         else:
             for seen in _told(look, _Table(look, name, folder, metadata)):
