@@ -115,7 +115,9 @@ def _told(
     stores: Stores, places: list[TablePlace], *, files: int = 0, byte_count: int = 0
 ) -> Relocation:
     tables = stores.layout.tables
-    other = {home_around(place.pointer) for place in places if own_path(place.pointer, tables) is None}
+    other = {
+        home_around(place.pointer) for place in places if own_path(place.pointer, tables) is None
+    }
     for home in other:
         _require_own_files(Path(home), stores)
     return Relocation(

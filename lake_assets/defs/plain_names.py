@@ -1,8 +1,8 @@
 """A second name for Dagster's home where its own would be misread.
 
-Dagster takes the path of its settings for a pattern, and puts that of its databases into a URL as it
-is. So ``?`` ends the path there, ``%20`` is a blank, and ``a[1]`` is the folder ``a1``: its storage
-would lie in another folder, or be that of another lake.
+Dagster takes the path of its settings for a pattern, and puts that of its databases into a URL as
+it is. So ``?`` ends the path there, ``%20`` is a blank, and ``a[1]`` is the folder ``a1``: its
+storage would lie in another folder, or be that of another lake.
 """
 
 from __future__ import annotations

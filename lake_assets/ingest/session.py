@@ -127,7 +127,7 @@ def _sealing(stores: Stores) -> Iterator[None]:
             "`lake repair` makes it anew",
             path=str(stores.layout.catalog_file),
         )
-    stores.tables.require_here()
+    stores.require_here()
     try:
         yield
     finally:  # an upload that fails is an ordinary end too

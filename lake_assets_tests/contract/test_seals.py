@@ -120,7 +120,7 @@ def test_lines_of_several_processes_never_mix(table):
 
 
 def test_what_pyiceberg_writes_is_sealed(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     place = f"{table}/metadata/m.avro"
     with files.new_output(place).create(overwrite=True) as stream:
         stream.write(b"abc")
@@ -132,7 +132,7 @@ def test_what_pyiceberg_writes_is_sealed(table):
 
 
 def test_nothing_is_written_over(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     (table / "metadata" / "m.avro").write_bytes(b"old")
     with (
         pytest.raises(FileExistsError),
@@ -144,7 +144,7 @@ def test_nothing_is_written_over(table):
 
 
 def test_half_a_file_is_none(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
 
     def write():
         with files.new_output(f"{table}/metadata/m.avro").create() as stream:
@@ -157,7 +157,7 @@ def test_half_a_file_is_none(table):
 
 
 def test_a_file_is_removed(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     (table / "metadata" / "m.avro").write_bytes(b"old")
     files.delete(f"{table}/metadata/m.avro")
     assert list((table / "metadata").iterdir()) == []

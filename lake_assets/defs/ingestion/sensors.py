@@ -84,7 +84,7 @@ def _asked_for(
 ) -> dg.SensorResult | dg.SkipReason:
     close_dead_runs(context.instance)
     try:
-        lake.stores.tables.require_here()
+        lake.stores.require_here()
     except LakeMoved as error:
         return dg.SkipReason(error.message)
     lake.stores.staging.sweep_incoming()

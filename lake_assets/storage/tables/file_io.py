@@ -19,7 +19,7 @@ from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from lake_assets.storage.seals import Seal, append_seals, table_folder
-from lake_assets.storage.tables.locations import lake_moved, local_path, own_path
+from lake_assets.storage.tables.locations import local_path, require_own
 from lake_assets.storage.tables.trouble import missing_file
 
 FILE_IO = f"{__name__}.SealingFileIO"
@@ -44,7 +44,7 @@ class SealingFileIO(PyArrowFileIO):
         Raises:
             LakeMoved: It lies in another lake.
         """
-        self._require_own(location)
+        require_own(location, self._warehouse)
         return _LocalFile(location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
@@ -55,13 +55,12 @@ class SealingFileIO(PyArrowFileIO):
             LakeMoved: It lies in another lake.
         """
         path = location if isinstance(location, str) else location.location
-        self._require_own(path)
+        require_own(path, self._warehouse)
         Path(local_path(path)).unlink()
 
-    def _require_own(self, location: str) -> None:
-        warehouse = Path(self.properties["warehouse"])
-        if own_path(location, warehouse) is None:
-            raise lake_moved(location, warehouse)
+    @property
+    def _warehouse(self) -> Path:
+        return Path(self.properties["warehouse"])
 
 
 class _LocalFile(InputFile, OutputFile):

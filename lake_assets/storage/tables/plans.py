@@ -30,7 +30,7 @@ import pyarrow as pa
 from lake_assets.contracts.growth import type_words
 from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.tables.arrow_types import plain_schema
-from lake_assets.storage.tables.locations import lake_moved, local_path, own_path
+from lake_assets.storage.tables.locations import local_path, require_own
 from lake_assets.storage.tables.model import TableFacts
 
 PRUNING_COLUMNS = ("provider", "dataset", "task", "variant")
@@ -219,21 +219,8 @@ class Plans:
         )
         if not rows:
             return None
-        self._require_own(rows[0][0])
+        require_own(rows[0][0], self._warehouse)
         return str(rows[0][0])
-
-    def require_here(self) -> None:
-        """Raise unless every table's metadata lie in this lake.
-
-        Raises:
-            LakeMoved.
-        """
-        for (location,) in self._rows("SELECT metadata_location FROM iceberg_tables"):
-            self._require_own(location)
-
-    def _require_own(self, location: str) -> None:
-        if own_path(location, self._warehouse) is None:
-            raise lake_moved(location, self._warehouse)
 
     def find(self, table: str) -> TablePlan | None:
         """Return the plan of the table's present state, if one was kept."""
@@ -310,6 +297,23 @@ class Plans:
                 f"the catalog {self._catalog_file} cannot be read: {error}; try again later",
                 path=str(self._catalog_file),
             ) from error
+
+
+def require_here(catalog_file: Path, warehouse: Path) -> None:
+    """Raise unless all tables' metadata lie in this lake, as far as the catalog can be read.
+
+    Costs one query. What else is wrong with the catalog is for those to say who need it.
+
+    Raises:
+        LakeMoved.
+    """
+    try:
+        with _reading(catalog_file) as connection:
+            rows = connection.execute("SELECT metadata_location FROM iceberg_tables").fetchall()
+    except sqlite3.DatabaseError:
+        return
+    for (location,) in rows:
+        require_own(str(location), warehouse)
 
 
 @contextmanager

@@ -5,11 +5,11 @@ files of the other place, and those of earlier versions lack the scheme that oth
 Every state of the table that can be read is written once more with its names changed and nothing
 else: metadata, manifest lists, manifests. Parts stay as they are.
 
-Invariants: a table is at its old place or at its new one, by one change of its pointer; a new file's
-name follows from the old one's and from the new place, so whoever repeats what was cut off writes
-the rest; an old file is removed only once the table names the new one. What cannot be read, or is not as its
-seal says, keeps its name: `lake verify` tells of it then as it did before, and `lake repair`
-works at the new place.
+Invariants: a table is at its old place or at its new one, by one change of its pointer; a new
+file's name follows from the old one's and from the new place, so whoever repeats what was cut off
+writes the rest; an old file is removed only once the table names the new one. What cannot be read,
+or is not as its seal says, keeps its name: `lake verify` tells of it then as it did before, and
+`lake repair` works at the new place.
 """
 
 from __future__ import annotations
@@ -210,7 +210,11 @@ class _Rewriting:
         return location_of(self._place.folder / "data" / below)
 
     def _avro(
-        self, name: str, successor: str, schema_name: str, change: Callable[[Record, dict[str, int]], None]
+        self,
+        name: str,
+        successor: str,
+        schema_name: str,
+        change: Callable[[Record, dict[str, int]], None],
     ) -> None:
         """Write an Avro file anew, each record changed by ``change``, which is told the places of
         fields by their names."""

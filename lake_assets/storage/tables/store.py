@@ -118,14 +118,6 @@ class IcebergTables:
         """Folder of the tables."""
         return self._warehouse
 
-    def require_here(self) -> None:
-        """Raise unless the lake is where its tables' metadata say. Costs one query.
-
-        Raises:
-            LakeMoved.
-        """
-        self._plans.require_here()
-
     def left_leases(self) -> tuple[str, ...]:
         """Return the names whose holder is gone and did not give the lease back."""
         return self.leases.left() if self._plans.unreleased() else ()
