@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 from pyiceberg.avro.file import AvroFile, AvroOutputFile
@@ -32,7 +32,14 @@ from lake_assets.storage.shards import sync_file_system
 from lake_assets.storage.tables.catalog_file import set_pointer
 from lake_assets.storage.tables.file_io import SealingFileIO
 from lake_assets.storage.tables.locations import local_path, location_of
-from lake_assets.storage.tables.tree import table_tree
+from lake_assets.storage.tables.tree import (
+    PARSE_ERRORS,
+    require_damage,
+    table_tree,
+    version_of,
+)
+
+T = TypeVar("T")
 
 _METADATA = ".metadata.json"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -62,8 +69,11 @@ class TablePlace:
         """Return whether its pointer and its metadata name its folder, in the form of today."""
         if self.pointer != location_of(self.metadata):
             return False
-        plain = _json(self.metadata)  # one that is damaged is for `lake repair`
-        return plain is None or plain["location"] == location_of(self.folder)
+        try:
+            plain = _json(self.metadata)
+        except (FileNotFoundError, ValueError):  # for `lake repair`
+            return True
+        return bool(plain["location"] == location_of(self.folder))
 
 
 def relocate_table(catalog_file: Path, place: TablePlace) -> None:
@@ -113,6 +123,15 @@ def _successor(name: str, folder: Path) -> str:
     return _UUID.sub(made, name, count=1) if _UUID.search(name) else f"{made}-{name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Avro:
+    """A manifest or a list of them, as it was read."""
+
+    schema: Any
+    meta: dict[str, str]
+    records: list[Record]
+
+
 class _Rewriting:
     """Writes one table's metadata anew, every file once."""
 
@@ -126,51 +145,43 @@ class _Rewriting:
     def states(self) -> Path:
         """Write all states anew, oldest first, and return the metadata file of the present one."""
         names = {self._place.metadata.name}
-        present = self._content(self._place.metadata.name)
+        present = self._read(self._place.metadata.name, _json)
         if present is None:  # `lake repair` will go back to one of the others
             names |= {path.name for path in self._folder.glob(f"*{_METADATA}")}
         else:
-            log = json.loads(present).get("metadata-log", ())
-            names |= {_name(entry["metadata-file"]) for entry in log}
-        for name in sorted(names):
-            self._once(name, self._state)
+            names |= {_name(entry["metadata-file"]) for entry in present.get("metadata-log", ())}
+        for name in sorted(names, key=lambda name: (version_of(name) or 0, name)):
+            self._once(name, _json, self._state)
         return self._folder / self._names[self._place.metadata.name]
 
     @property
     def _folder(self) -> Path:
         return self._place.folder / "metadata"
 
-    def _once(self, name: str, write: Callable[[str, str], None]) -> str:
-        """Return the location of a file's successor, which ``write`` makes if it is not there."""
+    def _once(self, name: str, parse: Callable[[Path], T], write: Callable[[T, str], None]) -> str:
+        """Return the location of a file's successor, which ``write`` makes of its content."""
         if name not in self._names:
-            successor = _successor(name, self._place.folder)
-            is_readable = self._content(name) is not None
-            self._names[name] = successor if is_readable else name
-            if is_readable:
-                write(name, successor)
+            content = self._read(name, parse)
+            self._names[name] = name if content is None else _successor(name, self._place.folder)
+            if content is not None:
+                write(content, self._names[name])
         return location_of(self._folder / self._names[name])
 
-    def _content(self, name: str) -> bytes | None:
-        """Return what a file holds; None: it is gone, or not as its seal says."""
+    def _read(self, name: str, parse: Callable[[Path], T]) -> T | None:
+        """Return what a file holds; None: it is gone, or not as it was written."""
         path, sealed = self._folder / name, self._seals.get(f"metadata/{name}")
         if not path.is_file() or (sealed is not None and seal_of(path) != sealed):
             return None
-        return path.read_bytes()
+        try:
+            return parse(path)
+        except PARSE_ERRORS as error:
+            require_damage(path, error)
+            return None
 
-    def _is_there(self, name: str) -> bool:
-        """Return whether somebody who was cut off has written a file; half of one goes."""
-        path = self._folder / name
-        sealed = self._seals.get(f"metadata/{name}")
-        if sealed is not None and path.is_file() and seal_of(path) == sealed:
-            return True
-        path.unlink(missing_ok=True)
-        return False
-
-    def _state(self, name: str, successor: str) -> None:
-        plain = json.loads((self._folder / name).read_bytes())
+    def _state(self, plain: dict[str, Any], successor: str) -> None:
         for snapshot in plain.get("snapshots", ()):
             place = _name(snapshot["manifest-list"])
-            snapshot["manifest-list"] = self._once(place, self._list)
+            snapshot["manifest-list"] = self._once(place, self._avro, self._list)
         for entry in plain.get("metadata-log", ()):
             old = _name(entry["metadata-file"])
             entry["metadata-file"] = location_of(self._folder / self._names.get(old, old))
@@ -179,78 +190,75 @@ class _Rewriting:
             with self._output(successor).create() as stream:
                 stream.write(json.dumps(plain).encode())
 
-    def _list(self, name: str, successor: str) -> None:
-        def change(manifest: Record, at: dict[str, int]) -> None:
-            location = self._once(_name(manifest[at["manifest_path"]]), self._manifest)
-            manifest[at["manifest_path"]] = location
-            path = Path(local_path(location))
+    def _list(self, content: _Avro, successor: str) -> None:
+        path_at, length_at = (
+            _place(content.schema, name) for name in ("manifest_path", "manifest_length")
+        )
+        for manifest in content.records:
+            name = _name(manifest[path_at])
+            manifest[path_at] = self._once(name, self._avro, self._manifest)
+            path = Path(local_path(manifest[path_at]))
             if path.is_file():
-                manifest[at["manifest_length"]] = path.stat().st_size
+                manifest[length_at] = path.stat().st_size
+        self._write(content, successor, "manifest_file")
 
-        self._avro(name, successor, "manifest_file", change)
-
-    def _manifest(self, name: str, successor: str) -> None:
-        def change(entry: Record, at: dict[str, int]) -> None:
-            file = entry[at["data_file"]]
-            if "data_file.content" in at and file[at["data_file.content"]] == _POSITION_DELETES:
+    def _manifest(self, content: _Avro, successor: str) -> None:
+        file_at = _place(content.schema, "data_file")
+        fields = content.schema.fields[file_at].field_type
+        path_at, content_at = _place(fields, "file_path"), _place(fields, "content")
+        for entry in content.records:
+            file = entry[file_at]
+            if file[content_at] == _POSITION_DELETES:
                 raise SchemaMismatch(
                     f"{self._place.table} has delete files of another program, which name its "
-                    "files as they lay before; it cannot be relocated. Have that program rewrite "
-                    "the table without them, then try again",
+                    "files as they lay before, so it cannot be relocated. Have that program write "
+                    "the table anew without them where it was made, then copy it again",
                     table=self._place.table,
                 )
-            file[at["data_file.file_path"]] = self._data(file[at["data_file.file_path"]])
+            file[path_at] = self._part(file[path_at])
+        self._write(content, successor, "manifest_entry")
 
-        self._avro(name, successor, "manifest_entry", change)
-
-    def _data(self, location: str) -> str:
+    def _part(self, location: str) -> str:
         """Return where a part lies now: as far below the table's folder as before."""
         inside = "/".join(("", *self._place.table.split(".", 1), "data", ""))
         below = local_path(location).rpartition(inside)[2]
         return location_of(self._place.folder / "data" / below)
 
-    def _avro(
-        self,
-        name: str,
-        successor: str,
-        schema_name: str,
-        change: Callable[[Record, dict[str, int]], None],
-    ) -> None:
-        """Write an Avro file anew, each record changed by ``change``, which is told the places of
-        fields by their names."""
-        with AvroFile[Record](self._io.new_input(str(self._folder / name))) as old:
-            at = _places(old.schema)
-            records = list(old)
-        for record in records:
-            change(record, at)
-        if self._is_there(successor):
+    def _avro(self, path: Path) -> _Avro:
+        with AvroFile[Record](self._io.new_input(str(path))) as file:
+            meta = {key: text for key, text in file.header.meta.items() if key != "avro.schema"}
+            return _Avro(schema=file.schema, meta=meta, records=list(file))
+
+    def _write(self, content: _Avro, name: str, schema_name: str) -> None:
+        if self._is_there(name):
             return
-        kept = {key: value for key, value in old.header.meta.items() if key != "avro.schema"}
+        output = self._output(name)
         with AvroOutputFile[Record](
-            self._output(successor), old.schema, schema_name, metadata=kept
-        ) as new:
-            new.write_block(records)
+            output, content.schema, schema_name, metadata=content.meta
+        ) as file:
+            file.write_block(content.records)
+
+    def _is_there(self, name: str) -> bool:
+        """Return whether somebody who was cut off has written a file; half of one goes."""
+        path, sealed = self._folder / name, self._seals.get(f"metadata/{name}")
+        if sealed is not None and path.is_file() and seal_of(path) == sealed:
+            return True
+        path.unlink(missing_ok=True)
+        return False
 
     def _output(self, name: str) -> Any:
         return self._io.new_output(location_of(self._folder / name))
 
 
-def _places(schema: Any) -> dict[str, int]:
-    found = {field.name: number for number, field in enumerate(schema.fields)}
-    for field in schema.fields:
-        if field.name == "data_file":
-            inner = enumerate(field.field_type.fields)
-            found |= {f"data_file.{item.name}": number for number, item in inner}
-    return found
+def _place(struct: Any, name: str) -> int:
+    """Return which field of a struct has a name."""
+    return [field.name for field in struct.fields].index(name)
 
 
 def _name(location: str) -> str:
     return location.rpartition("/")[2]
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        plain: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+def _json(path: Path) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(path.read_bytes())
     return plain

@@ -26,11 +26,11 @@ from lake_assets.storage.tables.locations import local_path, own_path
 
 _IO = SealingFileIO()
 _SUFFIX = ".metadata.json"
-# Whatever PyIceberg and its decoders make of bytes that are no metadata.
-_PARSE_ERRORS = (
+PARSE_ERRORS = (
     LakeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError,
     AssertionError, OSError, MemoryError, RuntimeError, zlib.error, pa.ArrowException,
 )  # fmt: skip
+"""Whatever PyIceberg and its decoders make of bytes that are no metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def rows_of_part(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException, MemoryError) as error:
-        _require_damage(path, error)
+        require_damage(path, error)
         raise ValueError(f"it cannot be opened: {error}") from error
 
 
@@ -113,7 +113,7 @@ class _Reader:
             self._require_seal(path)
             text = self.tree.metadata.read_text(encoding="utf-8")
             table = TableMetadataUtil.parse_raw(text)
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             return
         self._note_history(table)
@@ -150,7 +150,7 @@ class _Reader:
         try:
             self._require_seal(path)
             manifests = list(snapshot.manifests(_IO))
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             if snapshot.snapshot_id == current:
                 self.tree.current.add(path)
@@ -167,7 +167,7 @@ class _Reader:
         try:
             self._require_seal(path)
             parts = list(_live_parts(manifest))
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             return
         rows = sum(part.record_count for part in parts)
@@ -220,13 +220,18 @@ def _live_parts(manifest: ManifestFile) -> Iterator[DataFile]:
 
 
 def _words(path: str, error: BaseException) -> str:
-    _require_damage(path, error)
+    require_damage(path, error)
     if isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
         return "it is missing"
     return str(error) or type(error).__name__
 
 
-def _require_damage(path: Path | str, error: BaseException) -> None:
+def require_damage(path: Path | str, error: BaseException) -> None:
+    """Raise unless an error says what a file holds, and not what the disk refuses just now.
+
+    Raises:
+        StorageUnavailable.
+    """
     if not says_damage(error):
         raise StorageUnavailable(
             f"{path} cannot be read: {error}. Try again once that is mended", path=str(path)
