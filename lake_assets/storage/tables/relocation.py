@@ -15,6 +15,7 @@ or is not as its seal says, keeps its name: `lake verify` tells of it then as it
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,13 +159,13 @@ class _Rewriting:
     def _folder(self) -> Path:
         return self._place.folder / "metadata"
 
-    def _once(self, name: str, parse: Callable[[Path], T], write: Callable[[T, str], None]) -> str:
+    def _once(self, name: str, parse: Callable[[Path], T], write: Callable[[str, T], None]) -> str:
         """Return the location of a file's successor, which ``write`` makes of its content."""
         if name not in self._names:
             content = self._read(name, parse)
             self._names[name] = name if content is None else _successor(name, self._place.folder)
             if content is not None:
-                write(content, self._names[name])
+                write(name, content)
         return location_of(self._folder / self._names[name])
 
     def _read(self, name: str, parse: Callable[[Path], T]) -> T | None:
@@ -178,10 +179,11 @@ class _Rewriting:
             require_damage(path, error)
             return None
 
-    def _state(self, plain: dict[str, Any], successor: str) -> None:
+    def _state(self, name: str, plain: dict[str, Any]) -> None:
+        successor = self._names[name]
         for snapshot in plain.get("snapshots", ()):
-            place = _name(snapshot["manifest-list"])
-            snapshot["manifest-list"] = self._once(place, self._avro, self._list)
+            listed = _name(snapshot["manifest-list"])
+            snapshot["manifest-list"] = self._once(listed, self._avro, self._list)
         for entry in plain.get("metadata-log", ()):
             old = _name(entry["metadata-file"])
             entry["metadata-file"] = location_of(self._folder / self._names.get(old, old))
@@ -189,20 +191,26 @@ class _Rewriting:
         if not self._is_there(successor):
             with self._output(successor).create() as stream:
                 stream.write(json.dumps(plain).encode())
+        self._keep_time(name, successor)
 
-    def _list(self, content: _Avro, successor: str) -> None:
+    def _keep_time(self, name: str, successor: str) -> None:
+        # `lake repair` compares it with that of uploads, to know which a state has not.
+        written_at_ns = (self._folder / name).stat().st_mtime_ns
+        os.utime(self._folder / successor, ns=(written_at_ns, written_at_ns))
+
+    def _list(self, name: str, content: _Avro) -> None:
         path_at, length_at = (
             _place(content.schema, name) for name in ("manifest_path", "manifest_length")
         )
         for manifest in content.records:
-            name = _name(manifest[path_at])
-            manifest[path_at] = self._once(name, self._avro, self._manifest)
+            old = _name(manifest[path_at])
+            manifest[path_at] = self._once(old, self._avro, self._manifest)
             path = Path(local_path(manifest[path_at]))
             if path.is_file():
                 manifest[length_at] = path.stat().st_size
-        self._write(content, successor, "manifest_file")
+        self._write(content, self._names[name], "manifest_file")
 
-    def _manifest(self, content: _Avro, successor: str) -> None:
+    def _manifest(self, name: str, content: _Avro) -> None:
         file_at = _place(content.schema, "data_file")
         fields = content.schema.fields[file_at].field_type
         path_at, content_at = _place(fields, "file_path"), _place(fields, "content")
@@ -216,7 +224,7 @@ class _Rewriting:
                     table=self._place.table,
                 )
             file[path_at] = self._part(file[path_at])
-        self._write(content, successor, "manifest_entry")
+        self._write(content, self._names[name], "manifest_entry")
 
     def _part(self, location: str) -> str:
         """Return where a part lies now: as far below the table's folder as before."""

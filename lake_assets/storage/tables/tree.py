@@ -128,7 +128,7 @@ class _Reader:
         versions = []
         for entry in table.metadata_log:
             path = self._path(entry.metadata_file)
-            if not self._is_given_up(path):
+            if self._is_own(path) and not self._is_given_up(path):
                 self.tree.files[path] = NamedFile(path=path, byte_count=None)
             versions.append(version_of(path))
         known = [version for version in versions if version is not None]
@@ -144,7 +144,7 @@ class _Reader:
     def _manifests_of(self, snapshot: Snapshot, current: int | None) -> list[ManifestFile] | None:
         """Read what a snapshot names; None: its list cannot be read."""
         path = self._path(snapshot.manifest_list)
-        if self._is_given_up(path):
+        if self._is_given_up(path) or self._is_elsewhere(path, str(self.tree.metadata)):
             return None
         self.tree.files[path] = NamedFile(path=path, byte_count=None)
         try:
@@ -156,12 +156,12 @@ class _Reader:
                 self.tree.current.add(path)
             return None
         for manifest in manifests:
-            self._read_manifest(manifest)
+            self._read_manifest(manifest, told_by=path)
         return manifests
 
-    def _read_manifest(self, manifest: ManifestFile) -> None:
+    def _read_manifest(self, manifest: ManifestFile, *, told_by: str) -> None:
         path = self._path(manifest.manifest_path)
-        if path in self.tree.files or self._is_given_up(path):
+        if path in self.tree.files or self._is_given_up(path) or self._is_elsewhere(path, told_by):
             return
         self.tree.files[path] = NamedFile(path=path, byte_count=manifest.manifest_length)
         try:
@@ -177,7 +177,7 @@ class _Reader:
         self._parts[path] = tuple(self._path(part.file_path) for part in parts)
         for part in parts:
             name = self._path(part.file_path)
-            if self._is_given_up(name):
+            if self._is_given_up(name) or self._is_elsewhere(name, path):
                 continue
             self.tree.files[name] = NamedFile(
                 path=name, byte_count=part.file_size_in_bytes, rows=part.record_count
@@ -197,17 +197,28 @@ class _Reader:
     def _path(self, location: str) -> str:
         """Return the path of a file as the lake's folder is called now."""
         path = local_path(location)
-        if path.startswith(f"{self._folder}/"):
+        if self._is_own(path):
             return path
         return str(own_path(location, self._folder.parent.parent) or path)
+
+    def _is_own(self, path: str) -> bool:
+        return path.startswith(f"{self._folder}/")
+
+    def _is_elsewhere(self, path: str, told_by: str) -> bool:
+        """Return whether a file is none of the table's own, and complain of what names it.
+
+        It may be one of another lake, which this one was copied from: nobody may mend that here.
+        """
+        if self._is_own(path):
+            return False
+        self.tree.problems[told_by] = f"it names {path}, outside of its table's folder"
+        return True
 
     def _is_given_up(self, path: str) -> bool:
         sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))
         return sealed is not None and sealed.is_given_up
 
     def _require_seal(self, path: str) -> None:
-        if not path.startswith(f"{self._folder}/"):
-            raise ValueError(f"it lies outside of its table's folder {self._folder}")
         sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))
         if sealed is not None and seal_of(Path(path)) != sealed:
             raise ValueError("its SHA-256 is not that of its seal")
