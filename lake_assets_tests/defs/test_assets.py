@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -248,6 +249,23 @@ def test_a_rebuild_that_would_lose_rows_is_refused(shell: Shell):
     assert not result.success
     assert "cannot be rebuilt" in failed_step(result).user_failure_data.description
     assert rows_of(shell.lake, SHOPS) == before
+
+
+def test_a_run_in_a_lake_that_was_copied_fails_and_its_uploads_wait(shell: Shell, tmp_path: Path):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    late = deliver(shell.lake, PEOPLE.slice(0, 1))
+    home = shutil.copytree(shell.lake.home, tmp_path / "copy", symlinks=True)
+    with Lake.open(home) as lake:
+        copy = Shell(lake, shell.instance)
+        result = copy.run(SHOPS)
+        assert not result.success
+        description = failed_step(result).user_failure_data.description
+        assert f"this lake was made at {shell.lake.home} and is at {home}" in description
+        assert lake.status(late).upload.state is State.PENDING
+        lake.relocate()
+        assert copy.run(SHOPS).success
+        assert (len(rows_of(lake, SHOPS)), len(rows_of(shell.lake, SHOPS))) == (4, 3)
 
 
 # -- backfills
