@@ -97,7 +97,7 @@ def _places(stores: Stores) -> list[TablePlace]:
     if state.damage:
         raise DamagedTable(
             f"catalog.db is damaged: {state.damage}. Copy it again from the lake that this one was "
-            "copied from; where that one is gone, `lake repair` makes it anew",
+            "copied from, then run `lake relocate` again",
             path=str(stores.layout.catalog_file),
         )
     tables = stores.layout.tables

@@ -84,9 +84,11 @@ def batches_of(relation: Any, rows_at_once: int, *, warehouse: Path) -> Iterator
 
 def _file_below(warehouse: Path, message: str) -> Path | None:
     """Return the Parquet file of a table that a message of DuckDB's names."""
-    texts = re.findall(r"""["']([^"']+\.parquet)["']""", message)
-    named = (Path(form) for text in texts for form in (text, re.sub(r"\[([*?[])\]", r"\1", text)))
-    return next((path for path in named if path.is_relative_to(warehouse)), None)
+    for text in (str(warehouse), exact(str(warehouse))):
+        found = re.search(rf"{re.escape(text)}(/.*?\.parquet)", message)
+        if found:
+            return Path(f"{warehouse}{found[1]}")
+    return None
 
 
 _EITHER = """

@@ -246,6 +246,9 @@ def test_a_damaged_catalog_is_named(copy):
     flip(copy.home / "catalog.db", 24)
     with pytest.raises(DamagedTable, match="catalog.db is damaged: "):
         relocate(copy)
+    plan = copy.plan()
+    assert [item.path for item in plan.hopeless] == ["catalog.db"]
+    assert [step.path for step in plan.steps if step.path.startswith(("catalog", "tables"))] == []
 
 
 def test_a_copy_with_the_originals_tables_by_a_link_is_refused(original, copy):
@@ -333,6 +336,9 @@ def test_a_home_may_have_any_name(name, tmp_path):
     assert lake.verify().findings == []
     with Lake.open(lake.home) as opened:
         assert all(result.passed for _, check, result in opened.check() if check.blocking)
+        Path(opened.stores.tables.data_files("acme.ticks")[0]).unlink()
+        with pytest.raises(DamagedTable):
+            opened.sql("select * from acme.ticks").fetchall()
 
 
 # -- copied in the middle of an ingestion

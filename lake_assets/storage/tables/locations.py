@@ -67,7 +67,7 @@ def require_own(location: str, warehouse: Path) -> None:
 
 def home_around(location: str) -> str:
     """Return the folder of the lake in whose tables a file lies, by the names in its location."""
-    parents = PurePath(local_path(location)).parents
-    tables = (parent for parent in parents if parent.name == "tables")
-    found = next(tables, None)
-    return str(found.parent if found else parents[0])
+    path = PurePath(local_path(location))
+    # Above `<namespace>/<table>/metadata`, each of which may be called so too.
+    tables = (parent for parent in [*path.parents][3:] if parent.name == "tables")
+    return str(next(tables, path).parent)

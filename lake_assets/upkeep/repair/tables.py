@@ -51,17 +51,16 @@ class _State:
 
 def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
     """Add the step that makes ``catalog.db`` anew; return whether it is needed."""
-    if not any(item.kind is Kind.CATALOG for item in findings):
+    damage = [item for item in findings if item.kind is Kind.CATALOG]
+    if not damage:
         return False
     file = bench.stores.layout.catalog_file
-    found: dict[str, Path] = {}
-    for folder in sorted(bench.stores.layout.tables.glob("*/*")):
-        name = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
-        state = _last_good(bench, folder, frozenset())
-        if state is None:
-            continue
-        found[name] = state.tree.metadata
-        _ask_for(bench, name, state.lost, f"{name} goes back to a state before some uploads")
+    found = _good_states(bench)
+    if not found and any(bench.stores.layout.tables.glob("*/*/metadata/*.metadata.json")):
+        for item in damage:  # an empty catalog would make orphans of all tables
+            advice = "the tables name files of another place: copy it again from where that is"
+            bench.give_up(item, advice)
+        return True
     told = ", ".join(f"{name} at {path.name.partition('-')[0]}" for name, path in found.items())
 
     def do() -> None:
@@ -82,6 +81,18 @@ def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
         )
     )  # fmt: skip
     return True
+
+
+def _good_states(bench: Bench) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in sorted(bench.stores.layout.tables.glob("*/*")):
+        name = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
+        state = _last_good(bench, folder, frozenset())
+        if state is None:
+            continue
+        found[name] = state.tree.metadata
+        _ask_for(bench, name, state.lost, f"{name} goes back to a state before some uploads")
+    return found
 
 
 def plan_tables(bench: Bench, findings: Sequence[Finding]) -> None:
