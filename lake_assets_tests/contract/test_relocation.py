@@ -11,15 +11,19 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyiceberg.avro.file import AvroFile, AvroOutputFile
+from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import StaticTable
+from pyiceberg.typedef import Record
 
-from lake_assets.errors import DamagedTable, DatasetBusy, LakeMoved
+from lake_assets.errors import DamagedTable, DatasetBusy, LakeMoved, SchemaMismatch
 from lake_assets.ingest import Request, prepared_dataset
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.relocating import Relocation
 from lake_assets.storage.tables import locations
 from lake_assets.storage.tables.catalog_file import read_catalog
+from lake_assets.storage.tables.file_io import SealingFileIO
 from lake_assets.upkeep.catalog import refresh_catalog
 from lake_assets_tests.contract.small_lake import (
     PHOTOS,
@@ -240,6 +244,30 @@ def test_a_table_that_was_not_copied_is_named(copy):
     shutil.rmtree(copy.home / "tables" / "acme" / "ticks")
     with pytest.raises(DamagedTable, match=r"acme\.ticks needs: the catalog has it at"):
         relocate(copy)
+
+
+def test_a_table_with_delete_files_is_left_as_it_is(copy):
+    """Which another program made: in them stand the locations of parts."""
+    (copy.home / "tables" / "acme" / "ticks" / "seals.log").unlink()
+    for path in copy.home.glob("tables/acme/ticks/metadata/*-m0.avro"):
+        with AvroFile[Record](SealingFileIO().new_input(str(path))) as old:
+            records, schema, meta = list(old), old.schema, dict(old.header.meta)
+        for record in records:
+            record[_field(schema, "data_file")][0] = DataFileContent.POSITION_DELETES.value
+        path.unlink()
+        io = SealingFileIO({"warehouse": str(copy.home / "tables")})
+        with AvroOutputFile[Record](
+            io.new_output(str(path)), schema, "manifest_entry", metadata=meta
+        ) as new:
+            new.write_block(records)
+    before = read_catalog(copy.home / "catalog.db").locations["acme.ticks"]
+    with pytest.raises(SchemaMismatch, match=r"acme\.ticks has delete files of another program"):
+        relocate(copy)
+    assert read_catalog(copy.home / "catalog.db").locations["acme.ticks"] == before
+
+
+def _field(schema: Any, name: str) -> int:
+    return [field.name for field in schema.fields].index(name)
 
 
 def test_a_damaged_catalog_is_named(copy):
