@@ -17,6 +17,7 @@ LakeError
 │   ├── InvalidRegistry           config/schema.yaml
 │   ├── InvalidMetadata           what is said of an upload breaks its task's contract
 │   ├── LakeNotFound              no lake at this place
+│   ├── LakeMoved                 a lake that was copied or moved, until `lake relocate`
 │   ├── UnknownProvider
 │   ├── UnknownDataset
 │   ├── UnknownTask
@@ -114,6 +115,10 @@ class InvalidMetadata(FatalError):
 
 class LakeNotFound(FatalError):
     """There is no lake at this place; `lake init` makes one."""
+
+
+class LakeMoved(FatalError):
+    """The lake is not where its tables' metadata say; `lake relocate` rewrites them."""
 
 
 class UnknownProvider(FatalError):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lake_assets.contracts.names import (
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
     from lake_assets.intake.delivery import Delivery, OnFiles
+    from lake_assets.query.duckdb import LakeSql
+    from lake_assets.relocating import Relocation
     from lake_assets.replays import Trial
     from lake_assets.upkeep.checks import Check, CheckResult
     from lake_assets.upkeep.quarantine import Wanted
@@ -83,12 +84,7 @@ class Lake:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # -- registry
@@ -180,12 +176,10 @@ class Lake:
             tags=tuple(tags),
             create_provider=create_provider,
             options=ReadOptions(
-                image_column=image_column,
-                label_from_folders=label_from_folders,
-                header=header,
-                delimiter=delimiter,
+                image_column=image_column, label_from_folders=label_from_folders,
+                header=header, delimiter=delimiter,
             ),
-        )
+        )  # fmt: skip
         return self._stage(delivery, on_files)
 
     def upload_task_data(
@@ -235,6 +229,7 @@ class Lake:
         from lake_assets.intake.archives import ArchiveLimits
         from lake_assets.intake.delivery import stage_delivery
 
+        self.stores.require_here()
         return stage_delivery(
             delivery,
             staging=self.stores.staging,
@@ -305,6 +300,12 @@ class Lake:
 
         return rebuild(self.stores, as_destination(name), accepts_fewer_rows=accepts_fewer_rows)
 
+    def relocate(self, *, dry_run: bool = False) -> Relocation:
+        """Make the tables of a lake that was copied or moved name their files as they lie now."""
+        from lake_assets.relocating import plan_relocation, relocate
+
+        return plan_relocation(self.stores) if dry_run else relocate(self.stores)
+
     # -- the quarantine
 
     def quarantine(self, wanted: Wanted | None = None, *, limit: int | None = None) -> list[Any]:
@@ -343,11 +344,7 @@ class Lake:
             QueryFailed: also if it would write into the lake's folder.
             DamagedTable: a table's file is gone.
         """
-        from lake_assets.query.duckdb import LakeSql
-
-        layout = self.stores.layout
-        sql = LakeSql(self.stores.tables, scratch=layout.scratch, home=layout.home)
-        return sql.query(query, parameters)
+        return self._sql().query(query, parameters)
 
     def records(
         self,
@@ -367,13 +364,16 @@ class Lake:
         Raises:
             QueryFailed.
         """
-        from lake_assets.query.duckdb import LakeSql
         from lake_assets.query.records import records
 
-        tables, layout = self.stores.tables, self.stores.layout
-        meant = as_destination(name)
-        sql = LakeSql(tables, scratch=layout.scratch, home=layout.home)
+        sql, tables, meant = self._sql(), self.stores.tables, as_destination(name)
         return records(sql, tables, meant, where=where, parameters=parameters, limit=limit)
+
+    def _sql(self) -> LakeSql:
+        from lake_assets.query.duckdb import LakeSql
+
+        layout = self.stores.layout
+        return LakeSql(self.stores.tables, scratch=layout.scratch, home=layout.home)
 
     def catalog(self) -> list[dict[str, Any]]:
         """Return the catalog, one entry per dataset and variant that exists, sorted by name."""

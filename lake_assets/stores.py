@@ -17,6 +17,7 @@ from lake_assets.storage.files import storage_errors
 from lake_assets.storage.notes import Notes
 from lake_assets.storage.shards import ShardStore
 from lake_assets.storage.tables import IcebergTables
+from lake_assets.storage.tables.plans import require_here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,14 @@ class Stores:
     def registry(self) -> Registry:
         """Return the registry as it is now; people edit it while the lake runs."""
         return load_registry(self.layout.registry_file)
+
+    def require_here(self) -> None:
+        """Raise unless the lake is where its tables' metadata say.
+
+        Raises:
+            LakeMoved: It was copied or moved, and not relocated yet.
+        """
+        require_here(self.layout.catalog_file, self.layout.tables)
 
     def with_work(self) -> tuple[Destination, ...]:
         """Return what has pending uploads, or work that a dead process left: datasets, then

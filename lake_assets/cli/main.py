@@ -15,6 +15,7 @@ from lake_assets.cli import (
     process,
     process_start,
     quarantine,
+    relocate,
     repair,
     schema,
     sql,
@@ -57,6 +58,7 @@ app.command("sql")(sql.sql)
 app.command("check")(check.check)
 app.command("verify")(verify.verify)
 app.command("repair")(repair.repair)
+app.command("relocate")(relocate.relocate)
 app.command("ui")(ui.ui)
 
 

@@ -24,6 +24,7 @@ from lake_assets.defs import progress
 from lake_assets.defs.ingestion.assets import ingest_dataset
 from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets, variant_key, variants_of
+from lake_assets.defs.plain_names import plain_name
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.defs.tasks.assets import job_name, task_key
 from lake_assets.errors import LakeError, RetryableError, UnknownTask
@@ -205,7 +206,7 @@ def prepare_dagster_home(lake: Lake) -> Path:
 
     Its dagster.yaml is written if it is not there, or is as an earlier version wrote it.
     """
-    home = lake.stores.layout.dagster
+    home = plain_name(lake.stores.layout.dagster)
     target = home / "dagster.yaml"
     if not target.exists() or hashlib.sha256(target.read_bytes()).hexdigest() in _EARLIER:
         template = files("lake_assets.defs").joinpath("instance.yaml")

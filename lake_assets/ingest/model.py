@@ -147,12 +147,17 @@ class Group:
         write_atomically(folder / JOURNAL_FILE, sealed_json(plain).encode())
 
 
-def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | None]) -> Group | None:
+def read_group(
+    claimed: Sequence[Upload],
+    finished: Callable[[str], Upload | None],
+    folder_of: Callable[[Asset], Path],
+) -> Group | None:
     """Return the group that a process which died had prepared, or None if it had not yet.
 
     Args:
         claimed: All claimed uploads of a dataset.
         finished: Finds an upload of the group that was marked as done before the process died.
+        folder_of: Where the parts of an asset lie. A lake that was copied meanwhile has its own.
 
     Raises:
         FatalError: if an upload of the group cannot be found.
@@ -179,10 +184,15 @@ def read_group(claimed: Sequence[Upload], finished: Callable[[str], Upload | Non
             if upload is not None
         ),
         parts={
-            asset: tuple(Part(**item) for item in plain["parts"][asset]) for asset in COMMIT_ORDER
+            asset: tuple(_own_part(item, folder_of(asset)) for item in plain["parts"][asset])
+            for asset in COMMIT_ORDER
         },
         gone=tuple(plain.get("gone", ())),
     )
+
+
+def _own_part(plain: Mapping[str, Any], folder: Path) -> Part:
+    return Part(**{**plain, "path": str(folder / Path(plain["path"]).name)})
 
 
 def has_journal(upload: Upload) -> bool:

@@ -72,7 +72,11 @@ def _recover(
     for upload in claimed:
         for draft in upload.folder.glob(".draft-*"):  # of a journal being written
             draft.unlink(missing_ok=True)
-    group = read_group(claimed, lambda upload_id: _find_done(stores, upload_id))
+    group = read_group(
+        claimed,
+        lambda upload_id: _find_done(stores, upload_id),
+        lambda asset: stores.tables.data_folder(table_of(asset, name)),
+    )
     finished = _roll_forward(stores, group, lease) if group else ()
     others = {upload.id: upload for upload in claimed}
     for item in group.uploads if group else ():

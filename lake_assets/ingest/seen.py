@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lake_assets.query.duckdb import connect, disk_errors
+from lake_assets.query.duckdb import connect, disk_errors, exact
 
 _MEMORY_LIMIT = "512MB"
 _ASKS_OF_FILES = 2
@@ -44,7 +44,7 @@ class SeenKeys:
         self._connection = connect(scratch=scratch, memory_limit=_MEMORY_LIMIT)
         with disk_errors(self._warehouse):
             self._connection.execute("CREATE TABLE seen (key VARCHAR, upload VARCHAR)")
-        self._unloaded = list(files)
+        self._unloaded = [exact(file) for file in files]
         self._of_files = (
             f"SELECT {column} AS key, '' AS upload "
             f"FROM read_parquet(?, hive_partitioning = false) WHERE {where}"

@@ -139,6 +139,7 @@ def _sealing(stores: Stores) -> Iterator[None]:
 
     Raises:
         FatalError: if it is not as it was sealed: the next seal would hide that.
+        LakeMoved: before anything is claimed, so uploads wait until the lake is relocated.
     """
     damage = read_catalog(stores.layout.catalog_file).damage
     if damage:
@@ -147,6 +148,7 @@ def _sealing(stores: Stores) -> Iterator[None]:
             "`lake repair` makes it anew",
             path=str(stores.layout.catalog_file),
         )
+    stores.require_here()
     try:
         yield
     finally:  # an upload that fails is an ordinary end too

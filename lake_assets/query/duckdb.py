@@ -7,6 +7,7 @@ own scan. Invariant: one query sees one snapshot of each table that it names.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,8 +84,11 @@ def batches_of(relation: Any, rows_at_once: int, *, warehouse: Path) -> Iterator
 
 def _file_below(warehouse: Path, message: str) -> Path | None:
     """Return the Parquet file of a table that a message of DuckDB's names."""
-    named = (Path(text) for text in re.findall(r"""["']([^"']+\.parquet)["']""", message))
-    return next((path for path in named if path.is_relative_to(warehouse)), None)
+    for text in (str(warehouse), exact(str(warehouse))):
+        found = re.search(rf"{re.escape(text)}(/.*?\.parquet)", message)
+        if found:
+            return Path(f"{warehouse}{found[1]}")
+    return None
 
 
 _EITHER = """
@@ -255,8 +259,17 @@ def files_as_sql(connection: Any, files: Sequence[str], schema: Any) -> tuple[st
 
 def files_in_sql(files: Sequence[str]) -> str:
     """Return the FROM item that reads Parquet files, with the columns that any of them has."""
-    listed = ", ".join(_text(file) for file in files)
+    listed = ", ".join(_text(exact(file)) for file in files)
     return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+def exact(path: str) -> str:
+    """Return the pattern by which DuckDB reads this file and no other.
+
+    A path with ``?``, ``*`` or ``[`` is a pattern to it even if there is such a file: in a lake at
+    ``a?b`` it would also read the files of one at ``axb``.
+    """
+    return glob.escape(path)
 
 
 def _tables_named(connection: Any, sql: str) -> frozenset[str] | None:

@@ -135,6 +135,32 @@ class ShardStore:
                 return False
         return True
 
+    def find(self, name: DatasetName, sha256: str) -> str | None:
+        """Return the place of the shard that was delivered with this hash; None: there is none."""
+        folder = self.path(self.location(name, sha256, "")).parent
+        found = next(folder.glob(f"{sha256}.*"), None)
+        return None if found is None else found.relative_to(self._root).as_posix()
+
+    def link_over(self, location: str, target: Path) -> bool:
+        """Let a file that holds what a shard does be that shard's second name.
+
+        Both are read. Returns False where they differ, or cannot be linked; ``target`` then stays.
+
+        Raises:
+            StorageUnavailable: as ``put``.
+        """
+        path, draft = self.path(location), target.with_name(f".draft-{Path(location).stem}")
+        with storage_errors(target):
+            if not holds_file(path, target):
+                return False
+            draft.unlink(missing_ok=True)  # of a process that was killed right here
+            try:
+                os.link(path, draft)
+            except OSError:  # another file system, or too many links
+                return False
+            draft.replace(target)
+        return True
+
     def mend(self, location: str, source: Path) -> bool:
         """Put a staged file in the place of a shard that has its size and other bytes.
 

@@ -63,7 +63,7 @@ def test_what_was_planned_answers_the_next_process(place):
     first = place.opened()
     append(first, SHARED, "u1", things("p", 1, 2))
     planned = first.plan("lake.things")
-    kept = Plans(place.catalog, place.folder / "plans").find("lake.things")
+    kept = Plans(place.catalog, place.folder / "plans", place.folder / "tables").find("lake.things")
     assert kept == planned
     assert kept.facts.rows == 2
     assert place.opened().facts("lake.things") == planned.facts
@@ -88,7 +88,10 @@ def test_a_plan_with_any_byte_changed_is_no_plan(place, at):
     content = bytearray(file.read_bytes())
     content[int(at * len(content)) if isinstance(at, float) else at] ^= 1
     file.write_bytes(content)
-    assert Plans(place.catalog, place.folder / "plans").find("lake.things") is None
+    assert (
+        Plans(place.catalog, place.folder / "plans", place.folder / "tables").find("lake.things")
+        is None
+    )
     assert place.opened().read("lake.things")["a"].to_pylist() == [1]
 
 
@@ -120,7 +123,7 @@ def test_a_folder_that_takes_no_plans_keeps_nobody_from_reading(place):
 
 
 def test_a_catalog_that_is_not_there_has_no_tables(tmp_path):
-    plans = Plans(tmp_path / "none.db", None)
+    plans = Plans(tmp_path / "none.db", None, tmp_path / "tables")
     assert (plans.names(), plans.pointer("p.d"), plans.find("p.d")) == ((), None, None)
     assert list(tmp_path.iterdir()) == []
 
@@ -128,7 +131,7 @@ def test_a_catalog_that_is_not_there_has_no_tables(tmp_path):
 def test_a_catalog_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "catalog.db").mkdir()
     with pytest.raises(StorageUnavailable, match="catalog"):
-        Plans(tmp_path / "catalog.db", None).names()
+        Plans(tmp_path / "catalog.db", None, tmp_path / "tables").names()
 
 
 def test_files_of_other_datasets_are_left_out(place):

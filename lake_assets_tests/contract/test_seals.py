@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake_assets.errors import StorageUnavailable
+from lake_assets.errors import LakeMoved, StorageUnavailable
 from lake_assets.storage.seals import (
     SEAL_LOG,
     Seal,
@@ -120,7 +120,7 @@ def test_lines_of_several_processes_never_mix(table):
 
 
 def test_what_pyiceberg_writes_is_sealed(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     place = f"{table}/metadata/m.avro"
     with files.new_output(place).create(overwrite=True) as stream:
         stream.write(b"abc")
@@ -132,7 +132,7 @@ def test_what_pyiceberg_writes_is_sealed(table):
 
 
 def test_nothing_is_written_over(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     (table / "metadata" / "m.avro").write_bytes(b"old")
     with (
         pytest.raises(FileExistsError),
@@ -144,7 +144,7 @@ def test_nothing_is_written_over(table):
 
 
 def test_half_a_file_is_none(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
 
     def write():
         with files.new_output(f"{table}/metadata/m.avro").create() as stream:
@@ -157,9 +157,55 @@ def test_half_a_file_is_none(table):
 
 
 def test_a_file_is_removed(table):
-    files = SealingFileIO()
+    files = SealingFileIO({"warehouse": str(table.parent)})
     (table / "metadata" / "m.avro").write_bytes(b"old")
     files.delete(f"{table}/metadata/m.avro")
     assert list((table / "metadata").iterdir()) == []
     with pytest.raises(FileNotFoundError):
         files.delete(f"{table}/metadata/m.avro")
+
+
+# -- one lake never writes into another
+
+ELSEWHERE = {
+    "another lake": "{root}/other/tables/p/d/metadata/m.avro",
+    "with a scheme": "file://{root}/other/tables/p/d/metadata/m.avro",
+    "a name that begins alike": "{root}/lake2/tables/p/d/metadata/m.avro",
+    "beside the tables": "{root}/lake/metadata/m.avro",
+    "a way out": "{root}/lake/tables/../../other/tables/p/d/metadata/m.avro",
+    "a lake in the lake": "{root}/lake/inner/tables/p/d/metadata/m.avro",
+    "the lake around it": "{root}/tables/p/d/metadata/m.avro",
+    "a link to a folder of another": "{root}/link/tables/p/d/metadata/m.avro",
+    "relative": "other/tables/p/d/metadata/m.avro",
+}
+
+
+@pytest.mark.parametrize("location", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_nothing_is_written_or_removed_outside_of_the_lake(tmp_path, location):
+    place = location.format(root=tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    files = SealingFileIO({"warehouse": f"{tmp_path}/lake/tables"})
+    path = tmp_path / "other" / "tables" / "p" / "d" / "metadata" / "m.avro"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"theirs")
+    with pytest.raises(LakeMoved):
+        files.new_output(place)
+    with pytest.raises(LakeMoved):
+        files.delete(place)
+    assert path.read_bytes() == b"theirs"
+
+
+def test_a_lake_may_have_two_names(tmp_path):
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "lake")
+    files = SealingFileIO({"warehouse": f"{tmp_path}/lake/tables"})
+    with files.new_output(f"file://{tmp_path}/link/tables/p/d/metadata/m.avro").create() as stream:
+        stream.write(b"ours")
+    assert (
+        tmp_path / "lake" / "tables" / "p" / "d" / "metadata" / "m.avro"
+    ).read_bytes() == b"ours"
+
+
+def test_without_a_lake_nothing_is_written(tmp_path):
+    with pytest.raises(KeyError):
+        SealingFileIO().new_output(f"{tmp_path}/m.avro")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -266,6 +267,23 @@ def test_a_rebuild_that_accepts_fewer_rows_asks_to_be_told_so(shell: Shell):
     assert rows_of(shell.lake, SHOPS) == before
     assert shell.run(SHOPS, config={"rebuild": True, "accepts_fewer_rows": True}).success
     assert len(rows_of(shell.lake, SHOPS)) == len(before) - 1
+
+
+def test_a_run_in_a_lake_that_was_copied_fails_and_its_uploads_wait(shell: Shell, tmp_path: Path):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    late = deliver(shell.lake, PEOPLE.slice(0, 1))
+    home = shutil.copytree(shell.lake.home, tmp_path / "copy", symlinks=True)
+    with Lake.open(home) as lake:
+        copy = Shell(lake, shell.instance)
+        result = copy.run(SHOPS)
+        assert not result.success
+        description = failed_step(result).user_failure_data.description
+        assert f"this lake was made at {shell.lake.home} and is at {home}" in description
+        assert lake.status(late).upload.state is State.PENDING
+        lake.relocate()
+        assert copy.run(SHOPS).success
+        assert (len(rows_of(lake, SHOPS)), len(rows_of(shell.lake, SHOPS))) == (4, 3)
 
 
 # -- backfills

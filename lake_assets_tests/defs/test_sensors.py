@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -71,6 +73,20 @@ def added(result: dg.SensorResult | dg.SkipReason) -> list[str]:
     assert isinstance(result, dg.SensorResult)
     requests = result.dynamic_partitions_requests or []
     return [key for request in requests for key in request.partition_keys]
+
+
+def test_a_lake_that_was_copied_asks_for_no_run(shell: Shell, tmp_path: Path):
+    deliver(shell.lake, PEOPLE)
+    assert shell.run(SHOPS).success
+    deliver(shell.lake, PEOPLE)
+    home = shutil.copytree(shell.lake.home, tmp_path / "copy", symlinks=True)
+    with Lake.open(home) as lake:
+        copy = Shell(lake, shell.instance)
+        result = tick(copy)
+        assert isinstance(result, dg.SkipReason)
+        assert "Run `lake relocate" in (result.skip_message or "")
+        lake.relocate()
+        assert list(asked(tick(copy))) == [str(SHOPS)]
 
 
 def test_an_empty_lake_is_skipped(shell: Shell):

@@ -33,8 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # What is done with a lake. All read tables through query.
     ("ingest", "export", "governance", "upkeep"),
     # What takes ingestion and more: to ingest and bring the catalog up to date; to have rows of the
-    # quarantine tried again; to tell what a delivery would change.
-    ("ingest_here", "replays", "schema_diffs"),
+    # quarantine tried again; to tell what a delivery would change; to move a lake.
+    ("ingest_here", "relocating", "replays", "schema_diffs"),
     ("lake",),
     # Faces. The command line starts Dagster runs, so it stands on the shell.
     ("defs",),

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.files import storage_errors
+from lake_assets.upkeep.verify import Choice, Severity, verify
+from lake_assets.upkeep.verify import Request as VerifyRequest
 from lake_assets_tests.torture import growing
 from lake_assets_tests.torture.growing import MARKS, MORE_MARKS, TALLIES
 from lake_assets_tests.torture.notes import allow_languages, notes_on, write_notes
@@ -187,6 +190,25 @@ def _replay(lake: Lake, folder: Path) -> None:
     lake.ingest_pending()
 
 
+def _relocate(lake: Lake, folder: Path) -> None:
+    lake.relocate()
+
+
+def _relocate_and_go_on(lake: Lake, folder: Path) -> None:
+    lake.relocate()
+    _require_whole(lake)
+    lake.ingest_pending()
+    _require_whole(lake)
+
+
+def _require_whole(lake: Lake) -> None:
+    found = verify(lake.stores, VerifyRequest(choice=Choice(is_full=True))).findings
+    told = [
+        f"{item.path}: {item.message}" for item in found if item.severity is not Severity.NOTICE
+    ]
+    assert told == [], told
+
+
 def _sweep(lake: Lake) -> None:
     incoming = lake.stores.layout.staging / State.INCOMING
     with storage_errors(incoming):  # this may be what meets the limit first
@@ -273,6 +295,20 @@ def _with_rejected_rows(lake: Lake, folder: Path) -> None:
     lake.ingest_pending()
     _with_rejected_columns(lake, folder)
     allow_languages(lake, "en", "ko")
+
+
+def _with_another_place(lake: Lake, folder: Path) -> None:
+    """The lake is a copy of one that was made elsewhere; its hard links were lost."""
+    home = lake.home
+    with Lake.init(folder / "made") as made:
+        shutil.copy(home / "lake.toml", made.home)
+    with Lake.open(folder / "made") as made:
+        _with_done(made, folder)
+        deliver(made, write_ticks(folder / "ticks.csv", seed=1, rows=10), TICKS)
+        made.ingest_pending()
+        deliver(made, write_ticks(folder / "more.csv", seed=2, rows=10), TICKS)
+    shutil.rmtree(home)
+    shutil.copytree(folder / "made", home, symlinks=True)
 
 
 def _with_sources(lake: Lake, folder: Path) -> None:
@@ -374,6 +410,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         act=_ingest_some_fail,
         heal=_ingest_some_fail,
         again=((TICKS, "ticks.csv"), (TICKS, "more.csv")),
+    ),
+    "relocation": Scenario(
+        prepare=_with_another_place,
+        act=_relocate,
+        heal=_relocate_and_go_on,
+        again=((SLIPS, "slips"), (TICKS, "more.csv")),
     ),
     "staging": Scenario(
         prepare=_with_sources, act=_stage, heal=_stage_and_ingest, again=((SLIPS, "slips"),)

@@ -20,7 +20,7 @@ from lake_assets_tests.torture.walk import IS_FULL, Place, Quiet, sample, was_st
 _SAMPLED = 60 if IS_FULL else 3
 _SCENARIOS = (
     "images", "rows in parts of their own", "images with rows", "rebuild", "staging",
-    "annotations", "replay",
+    "annotations", "replay", "relocation",
 )  # fmt: skip
 _NEEDS_DISK = ("fill", "read_only")
 _DUCKDB_GIVES_UP = -signal.SIGABRT

@@ -16,6 +16,7 @@ from lake_assets_tests.torture.walk import IS_FULL, SEED, Place, Quiet
 
 _SCENARIOS = (
     "images with rows", "images", "one of three fails", "rebuild", "annotations", "replay",
+    "relocation",
 )  # fmt: skip
 _KILLS = 300 if IS_FULL else 15
 _WITH_WORKERS = "workers = 2\nbusy_timeout_s = 30\n"

@@ -87,6 +87,18 @@ def test_a_type_changes_while_others_write_to_the_same_table(
         assert place.failed_checks() == []
 
 
+@pytest.mark.parametrize("how_many", [2, 4])
+def test_a_lake_is_relocated_once(how_many: int, server: Server, tmp_path: Path):
+    place = Place.make(server, "relocation", tmp_path)
+    quiet = place.quiet()
+    for _ in range(_ROUNDS):
+        place.begin()
+        pids = [server.start(place.task()) for _ in range(how_many)]
+        for pid in pids:
+            server.join(pid, timeout_s=_DEADLINE_S).require()
+        assert quiet.differences(place.heal_and_look()) == {}
+
+
 def test_lost_races_are_tried_again_until_they_are_won(server: Server, tmp_path: Path):
     """Eight writers of one table: each commit that loses comes back and gets in."""
     home = str(tmp_path / "lake")

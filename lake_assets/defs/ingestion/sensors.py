@@ -23,6 +23,7 @@ from lake_assets.defs.ingestion.jobs import ingest_uploads
 from lake_assets.defs.partitions import datasets, variant_key, variant_name, variants_of
 from lake_assets.defs.run_health import close_dead_runs
 from lake_assets.defs.tasks.assets import job_name, task_job
+from lake_assets.errors import LakeMoved
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.lake import Lake
 
@@ -82,6 +83,10 @@ def _asked_for(
     context: dg.SensorEvaluationContext, lake: Lake, loaded: frozenset[str]
 ) -> dg.SensorResult | dg.SkipReason:
     close_dead_runs(context.instance)
+    try:
+        lake.stores.require_here()
+    except LakeMoved as error:
+        return dg.SkipReason(error.message)
     lake.stores.staging.sweep_incoming()
     active = _active(context.instance, loaded)
     busy = frozenset(name for name in map(_name_of, active) if name)

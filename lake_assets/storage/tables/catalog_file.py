@@ -27,7 +27,7 @@ from uuid import uuid4
 from lake_assets.errors import CommitConflict, StorageUnavailable
 from lake_assets.storage.files import new_file, storage_errors
 from lake_assets.storage.sealed_json import SealState, seal_state, sealed_json
-from lake_assets.storage.tables.file_io import local_path
+from lake_assets.storage.tables.locations import local_path, location_of
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 30.0
@@ -62,8 +62,13 @@ class CatalogState:
     damage: str = ""
     """Why it cannot be trusted; empty: it can."""
     seal: CatalogSeal = CatalogSeal.ABSENT
-    pointers: Mapping[str, Path] = field(default_factory=dict)
-    """Metadata file of each table, by ``namespace.table``. Empty if the file is damaged."""
+    locations: Mapping[str, str] = field(default_factory=dict)
+    """Of each table's metadata file, by ``namespace.table``. Empty if the file is damaged."""
+
+    @property
+    def pointers(self) -> Mapping[str, Path]:
+        """Path of each table's metadata file."""
+        return {name: Path(local_path(place)) for name, place in self.locations.items()}
 
 
 def seal_file(catalog_file: Path) -> Path:
@@ -138,7 +143,7 @@ def set_pointer(catalog_file: Path, table: str, metadata: Path, *, present: Path
         connection.execute(
             "UPDATE iceberg_tables SET previous_metadata_location = metadata_location,"
             " metadata_location = ? WHERE table_namespace = ? AND table_name = ?",
-            (str(metadata), *_split(table)),
+            (location_of(metadata), *_split(table)),
         )
 
 
@@ -163,7 +168,9 @@ def _changing(catalog_file: Path, table: str, present: Path) -> Iterator[sqlite3
         closing(sqlite3.connect(catalog_file, timeout=_WAIT_S, isolation_level=None)) as connection,
     ):
         connection.execute("BEGIN IMMEDIATE")  # closing without a COMMIT rolls back
-        if _pointers(connection).get(table) != present:
+        found = _locations(connection).get(table, "")
+        # By name, which has a UUID in it: the folder may have had another name.
+        if found.rpartition("/")[2] != present.name:
             raise CommitConflict(f"{table} was changed meanwhile", table=table)
         yield connection
         connection.execute("COMMIT")
@@ -194,10 +201,10 @@ def _state(connection: sqlite3.Connection, catalog_file: Path) -> CatalogState:
     told = [text for (text,) in connection.execute("PRAGMA integrity_check(5)")]
     if told != ["ok"]:
         return CatalogState(exists=True, damage=f"SQLite's integrity check: {'; '.join(told)}")
-    return CatalogState(exists=True, seal=seal, pointers=_pointers(connection))
+    return CatalogState(exists=True, seal=seal, locations=_locations(connection))
 
 
-def _pointers(connection: sqlite3.Connection) -> dict[str, Path]:
+def _locations(connection: sqlite3.Connection) -> dict[str, str]:
     has_tables = connection.execute(
         "SELECT count(*) FROM sqlite_master WHERE name = 'iceberg_tables'"
     ).fetchone()
@@ -206,7 +213,7 @@ def _pointers(connection: sqlite3.Connection) -> dict[str, Path]:
     rows = connection.execute(
         "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables ORDER BY 1, 2"
     )
-    return {f"{space}.{name}": Path(local_path(str(place))) for space, name, place in rows}
+    return {f"{space}.{name}": str(place) for space, name, place in rows}
 
 
 def _read_seal(path: Path) -> tuple[dict[str, Any], CatalogSeal]:

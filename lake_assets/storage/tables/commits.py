@@ -35,6 +35,7 @@ from lake_assets.errors import (
     UnknownOutcome,
 )
 from lake_assets.storage.tables.arrow_types import plain_schema
+from lake_assets.storage.tables.locations import location_of
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 from lake_assets.storage.tables.trouble import is_busy, table_errors
 
@@ -51,7 +52,7 @@ _TRIES = 12
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
     """Add all parts of ``deliveries``, with their keys in the snapshot's summary."""
     keys = ",".join(key for item in deliveries for key in item.keys)
-    paths = [part.path for item in deliveries for part in item.parts]
+    paths = [location_of(part.path) for item in deliveries for part in item.parts]
     # A delivery without rows still leaves its key: it must not be taken for one that never came.
     # The check for duplicate files would read every manifest; the keys make it needless.
     transaction.add_files(

@@ -1,7 +1,8 @@
 """How PyIceberg reads and writes the lake's metadata: local files, sealed as they are written.
 
-Invariant: a file that PyIceberg wrote here has a line in its table's seal log before any commit
-can name it, and none is ever written over.
+Invariants: a file that PyIceberg wrote here has a line in its table's seal log before any commit
+can name it, and none is ever written over; nothing is written or removed outside of the lake, as
+the metadata of a copied lake would have it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pyiceberg.io import InputFile, InputStream, OutputFile, OutputStream
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from lake_assets.storage.seals import Seal, append_seals, table_folder
+from lake_assets.storage.tables.locations import local_path, require_own
 from lake_assets.storage.tables.trouble import missing_file
 
 FILE_IO = f"{__name__}.SealingFileIO"
@@ -28,7 +30,8 @@ class SealingFileIO(PyArrowFileIO):
     """PyIceberg's files on this machine.
 
     A kind of PyArrowFileIO because PyIceberg's own scan asks for one. That one costs three calls of
-    pyarrow's file system per file; these are small and local.
+    pyarrow's file system per file; these are small and local. Its property ``warehouse`` is the
+    folder of the lake's tables; without one nothing can be written.
     """
 
     def new_input(self, location: str) -> _LocalFile:  # type: ignore[override]
@@ -36,7 +39,12 @@ class SealingFileIO(PyArrowFileIO):
         return _LocalFile(location)
 
     def new_output(self, location: str) -> _LocalFile:  # type: ignore[override]
-        """Return the file at ``location``, to be written."""
+        """Return the file at ``location``, to be written.
+
+        Raises:
+            LakeMoved: It lies in another lake.
+        """
+        require_own(location, self._warehouse)
         return _LocalFile(location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
@@ -44,14 +52,15 @@ class SealingFileIO(PyArrowFileIO):
 
         Raises:
             FileNotFoundError.
+            LakeMoved: It lies in another lake.
         """
         path = location if isinstance(location, str) else location.location
+        require_own(path, self._warehouse)
         Path(local_path(path)).unlink()
 
-
-def local_path(location: str) -> str:
-    """Return the path that a table's metadata means by ``location``."""
-    return location.removeprefix("file://")
+    @property
+    def _warehouse(self) -> Path:
+        return Path(self.properties["warehouse"])
 
 
 class _LocalFile(InputFile, OutputFile):

@@ -30,6 +30,7 @@ import pyarrow as pa
 from lake_assets.contracts.growth import type_words
 from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.tables.arrow_types import plain_schema
+from lake_assets.storage.tables.locations import local_path, require_own
 from lake_assets.storage.tables.model import TableFacts
 
 PRUNING_COLUMNS = ("provider", "dataset", "task", "variant")
@@ -107,6 +108,8 @@ def plan_of(name: str, table: Any, before: TablePlan | None = None) -> TablePlan
     rows were only appended. Each upload brings a manifest, so the others take ever longer.
     """
     facts = facts_of(name, table)
+    if before and _folder(before.metadata_location) != _folder(table.metadata_location):
+        before = None  # it names files as they lay before the lake was moved
     added = _added_since(table, before) if before else None
     if before and added is not None:
         files = (*before.files, *(_planned(table, file) for file in added))
@@ -115,6 +118,10 @@ def plan_of(name: str, table: Any, before: TablePlan | None = None) -> TablePlan
             return _whole_plan(table, facts, files)
     tasks = table.scan().plan_files()
     return _whole_plan(table, facts, tuple(_planned(table, task.file) for task in tasks))
+
+
+def _folder(location: str) -> str:
+    return location.rpartition("/")[0]
 
 
 def _whole_plan(table: Any, facts: TableFacts, files: tuple[PlannedFile, ...]) -> TablePlan:
@@ -148,7 +155,7 @@ def _added_since(table: Any, before: TablePlan) -> list[Any] | None:
 
 def _planned(table: Any, file: Any) -> PlannedFile:
     return PlannedFile(
-        path=file.file_path.removeprefix("file://"),
+        path=local_path(file.file_path),
         rows=file.record_count,
         bounds=_bounds(table, file),
     )
@@ -183,10 +190,12 @@ class Plans:
     Args:
         catalog_file: SQLite file of PyIceberg's ``SqlCatalog``; need not exist yet.
         folder: Where plans are kept for other processes; None: in this process only.
+        warehouse: Folder of the tables.
     """
 
-    def __init__(self, catalog_file: Path, folder: Path | None) -> None:
+    def __init__(self, catalog_file: Path, folder: Path | None, warehouse: Path) -> None:
         self._catalog_file = catalog_file
+        self._warehouse = warehouse
         self._folder = folder
         self._remembered: dict[str, TablePlan] = {}
         self._guard = threading.Lock()
@@ -197,14 +206,21 @@ class Plans:
         return tuple(sorted(f"{namespace}.{name}" for namespace, name in rows))
 
     def pointer(self, table: str) -> str | None:
-        """Return where the table's present metadata file lies; None: there is no such table."""
+        """Return where the table's present metadata file lies; None: there is no such table.
+
+        Raises:
+            LakeMoved: It is said to lie in another lake: this one is a copy, or was moved.
+        """
         namespace, _, name = table.rpartition(".")
         rows = self._rows(
             "SELECT metadata_location FROM iceberg_tables "
             "WHERE table_namespace = ? AND table_name = ?",
             (namespace, name),
         )
-        return rows[0][0] if rows else None
+        if not rows:
+            return None
+        require_own(rows[0][0], self._warehouse)
+        return str(rows[0][0])
 
     def find(self, table: str) -> TablePlan | None:
         """Return the plan of the table's present state, if one was kept."""
@@ -281,6 +297,23 @@ class Plans:
                 f"the catalog {self._catalog_file} cannot be read: {error}; try again later",
                 path=str(self._catalog_file),
             ) from error
+
+
+def require_here(catalog_file: Path, warehouse: Path) -> None:
+    """Raise unless all tables' metadata lie in this lake, as far as the catalog can be read.
+
+    Costs one query. What else is wrong with the catalog is for those to say who need it.
+
+    Raises:
+        LakeMoved.
+    """
+    try:
+        with _reading(catalog_file) as connection:
+            rows = connection.execute("SELECT metadata_location FROM iceberg_tables").fetchall()
+    except sqlite3.DatabaseError:
+        return
+    for (location,) in rows:
+        require_own(str(location), warehouse)
 
 
 @contextmanager

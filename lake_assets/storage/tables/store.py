@@ -36,6 +36,7 @@ from lake_assets.storage.tables.commits import (
     schema_change,
     unseen,
 )
+from lake_assets.storage.tables.locations import location_of
 from lake_assets.storage.tables.model import (
     Commit,
     Delivery,
@@ -87,7 +88,7 @@ class IcebergTables:
         self._warehouse = warehouse
         self._catalog_file = catalog_file
         self._lease_timeout_s = lease_timeout_s
-        self._plans = Plans(catalog_file, plans)
+        self._plans = Plans(catalog_file, plans, warehouse)
 
     @cached_property
     def _catalog(self) -> LakeCatalog:
@@ -336,7 +337,7 @@ class IcebergTables:
         """Put tables into the catalog that it does not have, each with its metadata file."""
         for name, metadata in tables.items():
             self._catalog.create_namespace_if_not_exists(name.partition(".")[0])
-            self._catalog.register_table(name, str(metadata))
+            self._catalog.register_table(name, location_of(metadata))
 
     # -- inside
 
@@ -378,7 +379,7 @@ class IcebergTables:
         transaction: Transaction = self._catalog.create_table_transaction(
             spec.name,
             spec.schema,
-            location=str(self._location(spec.name)),
+            location=location_of(self._location(spec.name)),
             properties={**_PROPERTIES, **bounds_of(spec), "comment": spec.description},
         )
         if spec.partition_by:

@@ -21,15 +21,16 @@ from lake_assets.errors import LakeError, StorageUnavailable
 from lake_assets.storage.damage import says_damage
 from lake_assets.storage.seals import SealLog, read_seals, seal_of, table_folder
 from lake_assets.storage.tables.commits import keys_in_snapshots
-from lake_assets.storage.tables.file_io import SealingFileIO, local_path
+from lake_assets.storage.tables.file_io import SealingFileIO
+from lake_assets.storage.tables.locations import local_path, own_path
 
 _IO = SealingFileIO()
 _SUFFIX = ".metadata.json"
-# Whatever PyIceberg and its decoders make of bytes that are no metadata.
-_PARSE_ERRORS = (
+PARSE_ERRORS = (
     LakeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError,
     AssertionError, OSError, MemoryError, RuntimeError, zlib.error, pa.ArrowException,
 )  # fmt: skip
+"""Whatever PyIceberg and its decoders make of bytes that are no metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def rows_of_part(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException, MemoryError) as error:
-        _require_damage(path, error)
+        require_damage(path, error)
         raise ValueError(f"it cannot be opened: {error}") from error
 
 
@@ -112,7 +113,7 @@ class _Reader:
             self._require_seal(path)
             text = self.tree.metadata.read_text(encoding="utf-8")
             table = TableMetadataUtil.parse_raw(text)
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             return
         self._note_history(table)
@@ -126,8 +127,8 @@ class _Reader:
     def _note_history(self, table: TableMetadata) -> None:
         versions = []
         for entry in table.metadata_log:
-            path = local_path(entry.metadata_file)
-            if not self._is_given_up(path):
+            path = self._path(entry.metadata_file)
+            if self._is_own(path) and not self._is_given_up(path):
                 self.tree.files[path] = NamedFile(path=path, byte_count=None)
             versions.append(version_of(path))
         known = [version for version in versions if version is not None]
@@ -135,48 +136,48 @@ class _Reader:
         self.tree.oldest_version = min(known, default=own)
 
     def _note_current(self, snapshot: Snapshot, manifests: list[ManifestFile]) -> None:
-        self.tree.current.add(local_path(snapshot.manifest_list))
+        self.tree.current.add(self._path(snapshot.manifest_list))
         for manifest in manifests:
-            path = local_path(manifest.manifest_path)
+            path = self._path(manifest.manifest_path)
             self.tree.current |= {path, *self._parts.get(path, ())}
 
     def _manifests_of(self, snapshot: Snapshot, current: int | None) -> list[ManifestFile] | None:
         """Read what a snapshot names; None: its list cannot be read."""
-        path = local_path(snapshot.manifest_list)
-        if self._is_given_up(path):
+        path = self._path(snapshot.manifest_list)
+        if self._is_given_up(path) or self._is_elsewhere(path, str(self.tree.metadata)):
             return None
         self.tree.files[path] = NamedFile(path=path, byte_count=None)
         try:
             self._require_seal(path)
             manifests = list(snapshot.manifests(_IO))
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             if snapshot.snapshot_id == current:
                 self.tree.current.add(path)
             return None
         for manifest in manifests:
-            self._read_manifest(manifest)
+            self._read_manifest(manifest, told_by=path)
         return manifests
 
-    def _read_manifest(self, manifest: ManifestFile) -> None:
-        path = local_path(manifest.manifest_path)
-        if path in self.tree.files or self._is_given_up(path):
+    def _read_manifest(self, manifest: ManifestFile, *, told_by: str) -> None:
+        path = self._path(manifest.manifest_path)
+        if path in self.tree.files or self._is_given_up(path) or self._is_elsewhere(path, told_by):
             return
         self.tree.files[path] = NamedFile(path=path, byte_count=manifest.manifest_length)
         try:
             self._require_seal(path)
             parts = list(_live_parts(manifest))
-        except _PARSE_ERRORS as error:
+        except PARSE_ERRORS as error:
             self.tree.problems[path] = _words(path, error)
             return
         rows = sum(part.record_count for part in parts)
         told = (manifest.added_rows_count or 0) + (manifest.existing_rows_count or 0)
         if rows != told:
             self.tree.problems[path] = f"it names {rows} rows, its manifest list {told}"
-        self._parts[path] = tuple(local_path(part.file_path) for part in parts)
+        self._parts[path] = tuple(self._path(part.file_path) for part in parts)
         for part in parts:
-            name = local_path(part.file_path)
-            if self._is_given_up(name):
+            name = self._path(part.file_path)
+            if self._is_given_up(name) or self._is_elsewhere(name, path):
                 continue
             self.tree.files[name] = NamedFile(
                 path=name, byte_count=part.file_size_in_bytes, rows=part.record_count
@@ -193,13 +194,31 @@ class _Reader:
             path = str(self.tree.metadata)
             self.tree.problems[path] = f"its summary tells of {told} rows, its manifests of {rows}"
 
+    def _path(self, location: str) -> str:
+        """Return the path of a file as the lake's folder is called now."""
+        path = local_path(location)
+        if self._is_own(path):
+            return path
+        return str(own_path(location, self._folder.parent.parent) or path)
+
+    def _is_own(self, path: str) -> bool:
+        return path.startswith(f"{self._folder}/")
+
+    def _is_elsewhere(self, path: str, told_by: str) -> bool:
+        """Return whether a file is none of the table's own, and complain of what names it.
+
+        It may be one of another lake, which this one was copied from: nobody may mend that here.
+        """
+        if self._is_own(path):
+            return False
+        self.tree.problems[told_by] = f"it names {path}, outside of its table's folder"
+        return True
+
     def _is_given_up(self, path: str) -> bool:
         sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))
         return sealed is not None and sealed.is_given_up
 
     def _require_seal(self, path: str) -> None:
-        if not path.startswith(f"{self._folder}/"):
-            raise ValueError(f"it lies outside of its table's folder {self._folder}")
         sealed = self._seals.seals.get(path.removeprefix(f"{self._folder}/"))
         if sealed is not None and seal_of(Path(path)) != sealed:
             raise ValueError("its SHA-256 is not that of its seal")
@@ -212,13 +231,18 @@ def _live_parts(manifest: ManifestFile) -> Iterator[DataFile]:
 
 
 def _words(path: str, error: BaseException) -> str:
-    _require_damage(path, error)
+    require_damage(path, error)
     if isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
         return "it is missing"
     return str(error) or type(error).__name__
 
 
-def _require_damage(path: Path | str, error: BaseException) -> None:
+def require_damage(path: Path | str, error: BaseException) -> None:
+    """Raise unless an error says what a file holds, and not what the disk refuses just now.
+
+    Raises:
+        StorageUnavailable.
+    """
     if not says_damage(error):
         raise StorageUnavailable(
             f"{path} cannot be read: {error}. Try again once that is mended", path=str(path)

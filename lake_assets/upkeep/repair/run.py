@@ -94,7 +94,7 @@ def carry_out(
     """
     done = 0
     changed: list[str] = []
-    with held(stores, _datasets(stores)):
+    with held(stores, known_names(stores)):
         strays = _strays(stores) if any(step.needs_proof for step in plan.steps) else frozenset()
         for step in plan.steps:
             if step.needs_proof and step.path not in strays:
@@ -157,7 +157,8 @@ def held(stores: Stores, names: Iterable[Destination]) -> Iterator[None]:
         yield
 
 
-def _datasets(stores: Stores) -> set[Destination]:
+def known_names(stores: Stores) -> set[Destination]:
+    """Return every dataset and variant that somebody may be working on."""
     names: set[Destination] = {*stores.registry().dataset_names()}
     names |= {upload.name for upload in stores.staging.uploads()}
     for folder in stores.layout.tables.glob("*/*"):

@@ -51,17 +51,16 @@ class _State:
 
 def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
     """Add the step that makes ``catalog.db`` anew; return whether it is needed."""
-    if not any(item.kind is Kind.CATALOG for item in findings):
+    damage = [item for item in findings if item.kind is Kind.CATALOG]
+    if not damage:
         return False
     file = bench.stores.layout.catalog_file
-    found: dict[str, Path] = {}
-    for folder in sorted(bench.stores.layout.tables.glob("*/*")):
-        name = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
-        state = _last_good(bench, folder, frozenset())
-        if state is None:
-            continue
-        found[name] = state.tree.metadata
-        _ask_for(bench, name, state.lost, f"{name} goes back to a state before some uploads")
+    found = _good_states(bench)
+    if not found and any(bench.stores.layout.tables.glob("*/*/metadata/*.metadata.json")):
+        for item in damage:  # an empty catalog would make orphans of all tables
+            advice = "the tables name files of another place: copy it again from where that is"
+            bench.give_up(item, advice)
+        return True
     told = ", ".join(f"{name} at {path.name.partition('-')[0]}" for name, path in found.items())
 
     def do() -> None:
@@ -84,6 +83,18 @@ def plan_catalog(bench: Bench, findings: Iterable[Finding]) -> bool:
     return True
 
 
+def _good_states(bench: Bench) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in sorted(bench.stores.layout.tables.glob("*/*")):
+        name = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
+        state = _last_good(bench, folder, frozenset())
+        if state is None:
+            continue
+        found[name] = state.tree.metadata
+        _ask_for(bench, name, state.lost, f"{name} goes back to a state before some uploads")
+    return found
+
+
 def plan_tables(bench: Bench, findings: Sequence[Finding]) -> None:
     """Add the steps that make damaged tables readable."""
     damaged: dict[str, list[Finding]] = defaultdict(list)
@@ -91,7 +102,7 @@ def plan_tables(bench: Bench, findings: Sequence[Finding]) -> None:
         if finding.kind is Kind.TABLE_FILE and finding.severity is Severity.DAMAGE:
             damaged[finding.about].append(finding)
         elif finding.kind is Kind.TABLE_OUTSIDE:
-            bench.give_up(finding, "move the lake back to where it was made, or restore it there")
+            bench.give_up(finding, "`lake relocate`")
     for table, items in sorted(damaged.items()):
         left = [item for item in items if not _turned_back(bench, table, item)]
         if table == PARTITIONS.name and left:
@@ -192,7 +203,8 @@ def _give_up_history(bench: Bench, now: TableTree, findings: Sequence[Finding]) 
     table = ".".join(folder.relative_to(bench.stores.layout.tables).parts)
 
     def do(path: Path) -> None:
-        if read_catalog(bench.stores.layout.catalog_file).pointers.get(table) != now.metadata:
+        found = read_catalog(bench.stores.layout.catalog_file).pointers.get(table)
+        if found is None or found.name != now.metadata.name:
             raise CommitConflict(f"{table} was changed meanwhile", table=table)
         bench.move_away(path)
         append_seals(folder, {path.relative_to(folder).as_posix(): GIVEN_UP})

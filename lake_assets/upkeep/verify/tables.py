@@ -10,6 +10,7 @@ from pathlib import Path
 from lake_assets.errors import StorageUnavailable
 from lake_assets.storage.seals import SEAL_LOG, SealLog, read_seals
 from lake_assets.storage.tables.catalog_file import CatalogSeal, read_catalog, seal_file
+from lake_assets.storage.tables.locations import own_path
 from lake_assets.storage.tables.tree import (
     NamedFile,
     TableTree,
@@ -39,7 +40,10 @@ def look_at_catalog(look: Look) -> Iterator[Seen]:
     """Verify ``catalog.db`` and its seal; learn where the tables are."""
     file = look.stores.layout.catalog_file
     state = read_catalog(file)
-    look.pointers = state.pointers
+    tables = look.stores.layout.tables
+    look.pointers = {
+        name: own_path(str(path), tables) or path for name, path in state.pointers.items()
+    }
     yield Tally(files=1 if state.exists else 0)
     if not state.exists:
         if any(look.stores.layout.tables.glob("*/*/metadata/*.metadata.json")):
@@ -73,7 +77,8 @@ def look_at_tables(look: Look) -> Iterator[Seen]:
             look.broken_tables.add(name)
             yield look.damage(
                 Kind.TABLE_OUTSIDE, folder,
-                f"the catalog says that its metadata is {metadata}, outside of its folder", name,
+                f"the catalog says that its metadata is {metadata}, in another lake: this one was "
+                "copied or moved; run `lake relocate`", name,
             )  # fmt: skip
         else:
             for seen in _told(look, _Table(look, name, folder, metadata)):
