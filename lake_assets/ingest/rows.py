@@ -14,8 +14,8 @@ from functools import partial
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, dataset_of
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations

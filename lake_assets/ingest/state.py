@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.images import Unusable
 from lake_assets.ingest.model import DataFile

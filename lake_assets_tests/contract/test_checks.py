@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.errors import DamagedTable, QueryFailed
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake

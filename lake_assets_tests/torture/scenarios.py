@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
+from lake_assets.contracts.registry import Registry, update_registry
 from lake_assets.errors import UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
