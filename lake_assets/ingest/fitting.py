@@ -87,7 +87,8 @@ class Fitting:
         if self._needs:
             raise _frozen(state, self._needs)
         # Columns as they were fitted before: asking costs as much as reading ten rows does.
-        is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
+        known = state.table_columns
+        is_known = known is not None and len(known) > 0 and self.written.equals(known)
         if not state.is_empty and not is_known:
             spec = table_spec(state.name, state.contract, self.written)
             state.stores.tables.require_fit(spec, fitted_to=state.table_schema)

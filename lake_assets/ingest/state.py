@@ -31,7 +31,9 @@ class DatasetState:
     name: Destination
     contract: DatasetContract | TaskContract
     own_columns: Any
-    """``pyarrow.Schema`` of its own columns so far, those that a task promises among them."""
+    """``pyarrow.Schema`` of its own columns so far, those that are promised among them."""
+    declared: Any
+    """``pyarrow.Schema`` of the columns that the contract promises, spelled as the table does."""
     table_columns: Any | None
     """Those that its table has; None: there is no table yet, nor an upload that makes it."""
     table_schema: Any | None
@@ -52,6 +54,14 @@ class DatasetState:
     _data_files: dict[str, int] | None = field(default=None, repr=False)
     _new_data_files: dict[str, int] = field(default_factory=dict, repr=False)
     """What was brought before they were read."""
+
+    @property
+    def expected(self) -> Any:
+        """Columns as which files are read (``pyarrow.Schema``): what is promised by now as that,
+
+        whatever type its column has from before.
+        """
+        return grow_schema(self.declared, self.own_columns)
 
     @property
     def data_files(self) -> dict[str, int]:
@@ -136,14 +146,17 @@ def open_state(
     where = {"provider": name.provider, "dataset": name.dataset}
     table_spec = stores.tables.partition_by(name.table)
     schema = stores.tables.schema(name.table)
+    table_columns = None if schema is None else _without_lakes(name, schema)
+    declared = promised_columns(contract, table_columns)
     has_images = isinstance(name, DatasetName) and not is_empty
     image_files = _files(stores, IMAGES.name, where) if has_images else ()
     return DatasetState(
         name=name,
         contract=contract,
         # A rebuild too: the table keeps its columns, and a type cannot be made narrower or another.
-        own_columns=_own_columns(name, contract, schema),
-        table_columns=None if schema is None else _without_lakes(name, schema),
+        own_columns=grow_schema(table_columns or pa.schema([]), declared),
+        declared=declared,
+        table_columns=table_columns,
         table_schema=schema,
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
@@ -158,13 +171,17 @@ def open_state(
     )
 
 
-def _own_columns(
-    name: Destination, contract: DatasetContract | TaskContract, schema: Any | None
-) -> Any:
-    own = pa.schema([]) if schema is None else _without_lakes(name, schema)
-    if isinstance(contract, TaskContract):
-        return grow_schema(own, contract.promised_columns())
-    return own
+def promised_columns(contract: DatasetContract | TaskContract, table: Any | None) -> Any:
+    """Return the columns that a contract promises (``pyarrow.Schema``), spelled as the table does.
+
+    Args:
+        table: ``pyarrow.Schema``; None: there is none yet.
+    """
+    spelled = {name.lower(): name for name in ([] if table is None else table.names)}
+    promised = contract.promised_columns()
+    if isinstance(contract, TaskContract):  # whose other rules name them as the contract does
+        return promised
+    return pa.schema([f.with_name(spelled.get(f.name.lower(), f.name)) for f in promised])
 
 
 def _without_lakes(name: Destination, schema: Any) -> Any:
