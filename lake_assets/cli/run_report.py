@@ -73,7 +73,8 @@ def account(outcome: Outcome) -> list[str]:
     lines += [
         f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
     ]
-    return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    lines += [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    return lines + [f"  warning: {item}" for item in outcome.beside]
 
 
 def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:

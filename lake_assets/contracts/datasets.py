@@ -13,9 +13,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from lake_assets.contracts.column_types import (
     ColumnRule,
@@ -26,6 +27,8 @@ from lake_assets.contracts.column_types import (
 )
 from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import OWN_COLUMNS
+from lake_assets.contracts.registry_text import problems_in_words
+from lake_assets.errors import InvalidRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,3 +148,22 @@ class DatasetContract(ContractModel):
         """Return (transform, column) pairs."""
         matches = (_PARTITION_FIELD.fullmatch(text) for text in self.partition_by)
         return tuple((match[1], match[2]) for match in matches if match)
+
+
+def with_columns(contract: DatasetContract | None, types: Mapping[str, str]) -> DatasetContract:
+    """Return a contract that also declares these types, by column; None: a new one.
+
+    Raises:
+        InvalidRequest: with all that is wrong with a name or type.
+    """
+    plain: dict[str, Any] = {}
+    if contract is not None:
+        plain = contract.model_dump(mode="json", exclude_unset=True)
+    rules = with_rules_spelled_out(plain, "columns").get("columns", {})
+    spelled = {name.lower(): name for name in rules}
+    said = {spelled.get(name.lower(), name): kind for name, kind in types.items()}
+    said = {name: {**rules.get(name, {}), "type": kind} for name, kind in said.items()}
+    try:
+        return DatasetContract.model_validate({**plain, "columns": {**rules, **said}})
+    except ValidationError as error:
+        raise InvalidRequest(f"this is no contract: {problems_in_words(error)}") from None

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.beside import Beside, BesideCount
 from lake_assets.contracts.drift import conform, fit_rows
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.schema_changes import (
@@ -45,6 +46,7 @@ class Fitting:
         self._count = ChangeCount(state.table_columns) if is_made else None
         self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
+        self._beside = BesideCount()
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
         """Return the rows that fit, in the columns of the table, and the rejections of others."""
@@ -67,6 +69,7 @@ class Fitting:
         if not rows.num_rows:
             return
         own = rows.drop_columns(columns_of(self._state.name).names)
+        self._beside.add(own)
         if not own.schema.equals(self.written):
             self.written = grow_schema(self.written, own.schema)
         if self._count is not None:
@@ -75,6 +78,10 @@ class Fitting:
     def changes(self) -> tuple[SchemaChange, ...]:
         """Return what the upload changes in its table's schema."""
         return self._count.changes() if self._count else ()
+
+    def beside(self) -> tuple[Beside, ...]:
+        """Return which values of rows that go into the table stand beside their columns."""
+        return self._beside.found()
 
     def require_fit(self) -> None:
         """Raise unless the dataset's table can, and may, take the upload's columns.

@@ -336,4 +336,5 @@ class Preparation:
             rejected_by_rule=counts.rejected_by_rule,
             data_files=self.files.data_files(self._unreadable),
             schema_changes=self.fitting.changes(),
+            beside=self.fitting.beside(),
         )
