@@ -156,14 +156,13 @@ def with_columns(contract: DatasetContract | None, types: Mapping[str, str]) -> 
     Raises:
         InvalidRequest: with all that is wrong with a name or type.
     """
-    plain: dict[str, Any] = {}
-    if contract is not None:
-        plain = contract.model_dump(mode="json", exclude_unset=True)
-    rules = with_rules_spelled_out(plain, "columns").get("columns", {})
+    plain = contract.model_dump(mode="json", exclude_unset=True) if contract else {}
+    rules: dict[str, Any] = with_rules_spelled_out(plain, "columns").get("columns", {})
     spelled = {name.lower(): name for name in rules}
-    said = {spelled.get(name.lower(), name): kind for name, kind in types.items()}
-    said = {name: {**rules.get(name, {}), "type": kind} for name, kind in said.items()}
+    for name, kind in types.items():
+        known = spelled.get(name.lower(), name)
+        rules = {**rules, known: {**rules.get(known, {}), "type": kind}}
     try:
-        return DatasetContract.model_validate({**plain, "columns": {**rules, **said}})
+        return DatasetContract.model_validate({**plain, "columns": rules})
     except ValidationError as error:
         raise InvalidRequest(f"this is no contract: {problems_in_words(error)}") from None

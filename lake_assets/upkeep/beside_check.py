@@ -7,6 +7,7 @@ from typing import Any
 
 from lake_assets.contracts.beside import Beside, beside_of
 from lake_assets.contracts.names import Destination, VariantName
+from lake_assets.contracts.registry import Registry
 from lake_assets.contracts.schema_changes import ITEMS, Steps, variants_in
 from lake_assets.stores import Stores
 from lake_assets.upkeep.check_model import CheckResult, Results
@@ -20,13 +21,13 @@ def no_value_stands_beside_its_column(stores: Stores, names: Sequence[Destinatio
 
     Only variants are read, and of a table without one nothing.
     """
-    look = Look(stores, names)
+    look, registry = Look(stores, names), stores.registry()
     results: Results = {}
     for name in names:
         found = _found(look, name, stores.tables.schema(name.table))
         results[name] = CheckResult(
             passed=not found,
-            summary=_summary(name, found) if found else "every value is in its column",
+            summary=_summary(registry, name, found) if found else "every value is in its column",
             numbers={"values_beside": sum(item.values for item in found), "columns": len(found)},
         )
     return results
@@ -66,17 +67,26 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _summary(name: Destination, found: Sequence[Beside]) -> str:
+def _summary(registry: Registry, name: Destination, found: Sequence[Beside]) -> str:
     more = f"; and of {len(found) - _SHOWN} more columns" if len(found) > _SHOWN else ""
-    return f"{'; '.join(map(str, found[:_SHOWN]))}{more}. {_advice(name, found[0].path)}"
+    return f"{'; '.join(map(str, found[:_SHOWN]))}{more}. {_advice(registry, name, found[0].path)}"
 
 
-def _advice(name: Destination, path: str) -> str:
+def _advice(registry: Registry, name: Destination, path: str) -> str:
     if "." in path or ITEMS in path:  # contracts declare no places inside of columns
         return "Ask the provider for one type there, or read both: either(…) in `lake sql`"
+    rebuild = f"`lake process start --dataset {name} --rebuild`"
+    if path.lower() in _declared(registry, name):
+        return f"Its contract says which type it should have; {rebuild} reads it as that"
     said = (
         f"below fields: of task {name.task} in config/schema.yaml"
         if isinstance(name, VariantName)
         else f"with `lake config dataset set {name} --column {path}=TYPE`"
     )
-    return f"Say {said} which type it has; then `lake process start --dataset {name} --rebuild`"
+    return f"Say {said} which type it has; then {rebuild}"
+
+
+def _declared(registry: Registry, name: Destination) -> set[str]:
+    if isinstance(name, VariantName) and name.task not in registry.tasks:
+        return set()
+    return {column.lower() for column in registry.promise(name).promised_columns().names}
