@@ -32,7 +32,6 @@ from lake_assets.stores import Stores, found_stores, make_stores
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lake_assets.contracts.datasets import DatasetContract
     from lake_assets.contracts.tasks import TaskContract
     from lake_assets.ingest import Ingested
     from lake_assets.ingest.status import UploadStatus
@@ -108,26 +107,6 @@ class Lake:
         update_registry(
             self.stores.layout.registry_file, lambda registry: registry.with_provider(provider)
         )
-
-    def declare_columns(self, name: DatasetName, types: Mapping[str, str]) -> DatasetContract:
-        """Declare types of columns of a dataset, which may be new; return what it promises then.
-
-        Args:
-            types: As contracts write them, by column; other declarations stay.
-
-        Raises:
-            UnknownProvider.
-            InvalidRequest: with all that is wrong with a name or type.
-        """
-        from lake_assets.contracts.datasets import with_columns
-
-        changed = update_registry(
-            self.stores.layout.registry_file,
-            lambda registry: registry.with_dataset(
-                name, with_columns(registry.datasets.get(str(name)), types)
-            ),
-        )
-        return changed.contract(name)
 
     def create_task(self, task: str, contract: TaskContract) -> None:
         """Add a task to the registry; reloading Dagster's definitions shows its asset.

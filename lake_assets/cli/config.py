@@ -96,13 +96,14 @@ def set_dataset(
     """Change what a dataset promises; a new one is added to the registry, config/schema.yaml."""
     from lake_assets.cli.output import print_json, print_lines
     from lake_assets.contracts.names import DatasetName
+    from lake_assets.upkeep.declarations import declare_columns
 
     said = pairs(ctx, "--column", columns or ())
     if not said:
         ctx.fail("Missing option '--column'.")
     with session(ctx) as opened:
         name = DatasetName.parse(answer(ctx, dataset, what="argument 'P/D'", question="Dataset"))
-        contract = opened.lake.declare_columns(name, said)
+        contract = declare_columns(opened.lake.stores, name, said)
         if as_json:
             print_json({"dataset": name.table, "contract": contract.model_dump(mode="json")})
             return

@@ -17,6 +17,7 @@ from lake_assets.lake import Lake
 from lake_assets.storage.system_tables import UPLOADS
 from lake_assets.storage.tables import Delivery, TableSpec
 from lake_assets.upkeep.beside_check import no_value_stands_beside_its_column
+from lake_assets.upkeep.declarations import declare_columns
 
 NAME = DatasetName("acme", "d")
 
@@ -128,12 +129,12 @@ def test_each_variant_of_a_task_is_warned_of_itself(lake: Lake, tmp_path: Path):
 def test_a_declared_column_is_only_to_be_read_again(lake: Lake, tmp_path: Path):
     deliver(lake, tmp_path, {"k": 1})
     deliver(lake, tmp_path, {"k": "x"})
-    lake.declare_columns(NAME, {"K": "string"})
+    declare_columns(lake.stores, NAME, {"K": "string"})
     assert "Its contract says which type it should have; `lake process start" in warned(lake)[1]
 
 
 def test_a_dataset_without_a_table_passes(lake: Lake):
-    lake.declare_columns(NAME, {"k": "string"})
+    declare_columns(lake.stores, NAME, {"k": "string"})
     assert warned(lake) == (True, "every value is in its column")
 
 

@@ -246,6 +246,13 @@ def _with_other_columns(lake: Lake, folder: Path) -> None:
         deliver(lake, write_baskets(folder / name, seed=seed), BASKETS)
 
 
+def _with_declared_columns(lake: Lake, folder: Path) -> None:
+    """Since the table was made its contract declares a column that it has, and one that is new."""
+    _with_other_columns(lake, folder)
+    columns = {"total": "int", "price": "decimal(9,2)"}
+    _promise(lake, BASKETS, DatasetContract.model_validate({"columns": columns}))
+
+
 def _with_rejected_columns(lake: Lake, folder: Path) -> None:
     """Rows that needed other columns were rejected; by now the contract lets them in."""
     _promise(lake, BASKETS, DatasetContract(drift="quarantine"))
@@ -322,6 +329,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         heal=ingest,
         again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
         constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "declared columns": Scenario(
+        prepare=_with_declared_columns,
+        act=ingest,
+        heal=ingest,
+        again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
     ),
     "rebuild with other columns": Scenario(
         prepare=_with_rejected_columns,
