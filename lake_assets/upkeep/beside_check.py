@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from lake_assets.upkeep.check_model import CheckResult, Results
 from lake_assets.upkeep.look import Look
 
 _SHOWN = 5
+_INSIDE = re.compile(r"\.|\[\]")
 
 
 def no_value_stands_beside_its_column(stores: Stores, names: Sequence[Destination]) -> Results:
@@ -69,11 +71,13 @@ def _quoted(name: str) -> str:
 
 def _summary(registry: Registry, name: Destination, found: Sequence[Beside]) -> str:
     more = f"; and of {len(found) - _SHOWN} more columns" if len(found) > _SHOWN else ""
-    return f"{'; '.join(map(str, found[:_SHOWN]))}{more}. {_advice(registry, name, found[0].path)}"
+    return f"{'; '.join(map(str, found[:_SHOWN]))}{more}. {_advice(registry, name, found)}"
 
 
-def _advice(registry: Registry, name: Destination, path: str) -> str:
-    if "." in path or ITEMS in path:  # contracts declare no places inside of columns
+def _advice(registry: Registry, name: Destination, found: Sequence[Beside]) -> str:
+    # Contracts declare no places inside of columns.
+    path = next((item.path for item in found if not _INSIDE.search(item.path)), None)
+    if path is None:
         return "Ask the provider for one type there, or read both: either(…) in `lake sql`"
     rebuild = f"`lake process start --dataset {name} --rebuild`"
     if path.lower() in _declared(registry, name):
