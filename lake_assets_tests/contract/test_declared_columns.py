@@ -193,7 +193,7 @@ CSV_CASES = [
     ("timestamptz", "2026-01-31T11:00+01:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
     ("timestamptz", "2026-01-31T11:00", None),
     ("decimal(5,2)", " 1.50 ", Decimal("1.50")), ("decimal(5,2)", "1e2", Decimal(100)),
-    ("decimal(5,2)", "NaN", None), ("decimal(5,2)", "1000", None),
+    ("decimal(5,2)", "NaN", None), ("decimal(5,2)", "1_0", None), ("decimal(5,2)", "1000", None),
     ("string", " 007", " 007"), ("list<string>", '["a", "b"]', ["a", "b"]),
     ("list<long>", '["a"]', None),
 ]  # fmt: skip
