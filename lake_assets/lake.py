@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lake_assets.query.duckdb import LakeSql
     from lake_assets.relocating import Relocation
     from lake_assets.replays import Trial
-    from lake_assets.upkeep.checks import Check, CheckResult
+    from lake_assets.upkeep.check_model import Check, CheckResult
     from lake_assets.upkeep.quarantine import Wanted
     from lake_assets.upkeep.tasks import TaskRemains
 

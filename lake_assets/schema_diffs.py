@@ -20,6 +20,7 @@ from lake_assets.contracts.schema_changes import ChangeCount, Need, SchemaChange
 from lake_assets.contracts.tasks import TaskContract, require_metadata
 from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import annotation_plan, sorted_annotations
+from lake_assets.ingest.declared import typed_batches
 from lake_assets.ingest.growing import Wishes
 from lake_assets.ingest.state import DatasetState, open_state
 from lake_assets.intake.model import Batch, ReadOptions, StagedFile
@@ -40,7 +41,7 @@ class SchemaDiff:
     unusable: int
     """Those of them that no reader, or no table, can use."""
     broken: int
-    """Those that break a task's contract, whatever the table has."""
+    """Those that break the contract, whatever the table has."""
     columns: tuple[tuple[str, str], ...]
     """(name, type) of the table's own columns afterwards."""
     changes: tuple[SchemaChange, ...]
@@ -163,7 +164,8 @@ def _tables(
 ) -> Iterator[Any]:
     """Yield the rows that break no contract, and count all."""
     if not isinstance(state.name, VariantName):
-        for batch in _counted(_raw_batches(state, source, unreadable), found):
+        batches = _counted(_raw_batches(state, source, unreadable), found)
+        for batch in typed_batches(batches, state.declared):
             yield batch.rows
         return
     if source.meta is not None and isinstance(state.contract, TaskContract):
@@ -175,9 +177,9 @@ def _tables(
 
 
 def _raw_batches(state: DatasetState, source: _Source, unreadable: Unreadable) -> Iterator[Batch]:
-    settings, own = state.stores.settings, state.own_columns
+    settings = state.stores.settings
     return read_upload(
-        source.root, source.files, source.options, expected=own if len(own) else None,
+        source.root, source.files, source.options, expected=state.expected,
         unreadable=unreadable, batch_rows=settings.batch_size, batch_bytes=settings.batch_bytes,
     )  # fmt: skip
 

@@ -77,7 +77,10 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
              "images_stored", "bytes_in", "image_bytes_in", "image_bytes_stored", "bytes_saved",
              "seconds", "rejected_by_rule", "stayed")  # fmt: skip
     counts = {name: getattr(outcome, name) for name in names}
-    return counts | {"schema_changes": [asdict(change) for change in outcome.schema_changes]}
+    return counts | {
+        "schema_changes": [asdict(change) for change in outcome.schema_changes],
+        "beside": [asdict(item) for item in outcome.beside],
+    }
 
 
 def failure_document(failure: FailedUpload) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lake_assets.cli.documents import failure_document, name_document, outcome_document
 from lake_assets.cli.output import counted, print_lines, size
 from lake_assets.cli.tables import Column, print_table
+from lake_assets.contracts.names import dataset_of
 from lake_assets.errors import FatalError, LakeError, RetryableError
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def account(outcome: Outcome) -> list[str]:
         f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
     ]
     lines += [f"  {change_line(change)}" for change in outcome.schema_changes if _is_told(change)]
-    return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    lines += [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    return lines + [f"  warning: {item}" for item in outcome.beside]
 
 
 def change_line(change: SchemaChange) -> str:
@@ -130,7 +132,8 @@ def _is_broken(report: RunReport) -> bool:
 
 def _why_broken(report: RunReport) -> str:
     if report.failed_checks:
-        return f"checks of {report.name} failed: {', '.join(report.failed_checks)}"
+        failed, name = ", ".join(report.failed_checks), dataset_of(report.name)
+        return f"checks of {report.name} failed: {failed}. `lake check --dataset {name}` says why"
     if not report.run_id:
         return f"{report.name}: {report.error}"
     return f"run {report.run_id} of {report.name} failed: {report.error or 'see the Dagster UI'}"

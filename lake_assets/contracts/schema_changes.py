@@ -185,7 +185,7 @@ def needs(rows: Any, schema: Any) -> tuple[Need, ...]:
     Args:
         rows: ``pyarrow.Table``, fitted to ``schema`` without widening.
     """
-    variants = (_Change(steps, "variant", None, "") for steps in _variants(schema))
+    variants = (_Change(steps, "variant", None, "") for steps in variants_in(schema))
     wanted = {change.steps: change for change in (*variants, *_changes(schema, rows.schema))}
     masks = ((change, rows_with_value(rows, steps)) for steps, change in sorted(wanted.items()))
     found = ((change, pc.indices_nonzero(mask).cast(pa.int64())) for change, mask in masks)
@@ -198,14 +198,15 @@ def _need(rows: Any, schema: Any, change: _Change, at: Any) -> Need:
     main = (*change.steps[:-1], main_name(change.steps[-1])) if is_beside else change.steps
     return Need(
         path=path_of(main),
-        expected=_expected(schema, main),
+        expected=type_at(schema, main),
         new_type=None if is_beside else change.new_type,
         rows=at,
         examples=pc.utf8_slice_codeunits(texts, 0, _SHOWN),
     )
 
 
-def _expected(schema: Any, steps: Steps) -> str:
+def type_at(schema: Any, steps: Steps) -> str:
+    """Return the type that a table has at a place, in words."""
     kind = pa.struct(list(schema))
     for step in steps:
         if step == ITEMS:
@@ -226,19 +227,20 @@ def _texts(values: Any, steps: Steps) -> Any:
     return values if is_variant(steps[-1]) else json_texts(values)
 
 
-def _variants(fields: Iterable[Any], above: Steps = ()) -> Iterator[Steps]:
+def variants_in(fields: Iterable[Any], above: Steps = ()) -> Iterator[Steps]:
+    """Yield where a table of these fields has variants, at every depth."""
     for field in fields:
         if is_variant(field.name):
             yield (*above, field.name)
         else:
-            yield from _variants_in(field.type, (*above, field.name))
+            yield from _variants_of(field.type, (*above, field.name))
 
 
-def _variants_in(kind: Any, steps: Steps) -> Iterator[Steps]:
+def _variants_of(kind: Any, steps: Steps) -> Iterator[Steps]:
     if _types.is_struct(kind):
-        yield from _variants(kind, steps)
+        yield from variants_in(kind, steps)
     elif _types.is_list(kind):
-        yield from _variants_in(kind.value_type, (*steps, ITEMS))
+        yield from _variants_of(kind.value_type, (*steps, ITEMS))
 
 
 def lines_of(found: Sequence[Need]) -> list[str]:

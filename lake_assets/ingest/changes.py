@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange
+from lake_assets.ingest.state import promised_columns
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, columns_of, table_spec
 from lake_assets.storage.tables import Commit, Lease, TableSpec
 from lake_assets.storage.tables.parts import schema_of_part
@@ -56,10 +56,9 @@ def spec_of(stores: Stores, asset: Asset, name: Destination, group: Group | None
     own = pa.schema([])
     for part in group.parts["raw"] if group else ():
         own = grow_schema(own, schema_of_part(part))
-    if isinstance(contract, TaskContract):
-        # Last: the contract may say another type since the table was made, to which parts fit.
-        before = own if len(own) else stores.tables.schema(name.table) or own
-        own = grow_schema(before, contract.promised_columns())
+    # Last: the contract may say another type since the table was made, to which parts fit.
+    before = own if len(own) else stores.tables.schema(name.table) or own
+    own = grow_schema(before, promised_columns(contract, before))
     lake_columns = columns_of(name).names
     own = pa.schema([field for field in own if field.name not in lake_columns])
     return table_spec(name, contract, own)

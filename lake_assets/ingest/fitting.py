@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.beside import Beside, BesideCount
 from lake_assets.contracts.drift import conform, fit_rows
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.rewrites import rewritten_places, with_types
@@ -49,6 +50,7 @@ class Fitting:
         self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
         self._wishes = Wishes(state)
+        self._beside = BesideCount()
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
         """Return the rows that fit, in the columns of the table, and the rejections of others."""
@@ -80,6 +82,7 @@ class Fitting:
         if not rows.num_rows:
             return
         own = rows.drop_columns(columns_of(self._state.name).names)
+        self._beside.add(own)
         if not own.schema.equals(self.written):
             self.written = grow_schema(self.written, own.schema)
         if self._count is not None:
@@ -88,6 +91,10 @@ class Fitting:
     def changes(self) -> tuple[SchemaChange, ...]:
         """Return what the upload changes in its table's schema."""
         return self._count.changes() if self._count else ()
+
+    def beside(self) -> tuple[Beside, ...]:
+        """Return which values of rows that go into the table stand beside their columns."""
+        return self._beside.found()
 
     def require_fit(self) -> None:
         """Raise unless the dataset's table can, and may, take the upload's columns.
@@ -100,7 +107,8 @@ class Fitting:
         if self._needs:
             raise _frozen(state, self._needs)
         # Columns as they were fitted before: asking costs as much as reading ten rows does.
-        is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
+        known = state.table_columns
+        is_known = known is not None and len(known) > 0 and self.written.equals(known)
         if not state.is_empty and not is_known:
             # Of places that take another type, those that are there are written anew with it.
             changed = rewritten_places(state.table_schema or (), self.written)

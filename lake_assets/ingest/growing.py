@@ -85,11 +85,8 @@ def _may_begin_anew(state: DatasetState, steps: Steps) -> bool:
 
 
 def _is_fixed(state: DatasetState, steps: Steps) -> bool:
-    declared: tuple[str, ...] = ()
-    if isinstance(state.contract, TaskContract):
-        declared = tuple(state.contract.promised_columns().names)
     parted = (column for _, column in state.partition_by)
-    return steps[0].lower() in {name.lower() for name in (*declared, *parted)}
+    return steps[0].lower() in {name.lower() for name in (*state.declared.names, *parted)}
 
 
 def _makes_ids(state: DatasetState, column: str, *, has_images: bool) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lake_assets.contracts.beside import Beside
 from lake_assets.contracts.names import Destination
 from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
@@ -71,6 +72,8 @@ class Outcome:
     data_files: tuple[DataFile, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
     """What it changed in the schema of its table; to make the table is no change."""
+    beside: tuple[Beside, ...] = ()
+    """Values of its accepted rows that their columns cannot hold."""
     stayed: Mapping[str, int] = field(default_factory=dict)
     """Of a replay: the rows that it left in the quarantine, by the rule that they break now, or by
     why they could not be tried."""
@@ -215,9 +218,10 @@ def drop_journal(upload: Upload) -> None:
 def outcome_from_plain(plain: Mapping[str, Any]) -> Outcome:
     """Return the outcome that ``dataclasses.asdict`` made ``plain`` of."""
     files = tuple(DataFile(**item) for item in plain["data_files"])
-    # Journals of earlier versions have none.
+    # Journals of earlier versions have neither.
     changes = tuple(SchemaChange(**item) for item in plain.get("schema_changes", ()))
-    return Outcome(**{**plain, "data_files": files, "schema_changes": changes})
+    beside = tuple(Beside(**item) for item in plain.get("beside", ()))
+    return Outcome(**{**plain, "data_files": files, "schema_changes": changes, "beside": beside})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

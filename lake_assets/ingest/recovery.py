@@ -41,7 +41,7 @@ from lake_assets.ingest.rebuild import end_rebuild
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
 from lake_assets.storage.tables import Lease
-from lake_assets.storage.tables.file_io import local_path
+from lake_assets.storage.tables.locations import local_path
 from lake_assets.storage.tables.tree import table_tree
 from lake_assets.stores import Stores
 

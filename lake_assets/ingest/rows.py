@@ -14,11 +14,12 @@ from functools import partial
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, dataset_of
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations
+from lake_assets.ingest.declared import typed_batches
 from lake_assets.ingest.fitting import Fitting
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.model import Outcome, PreparedUpload
@@ -130,12 +131,11 @@ def _batches(
     settings = job.state.stores.settings
     has_images = any(file.role == "image" for file in files) or upload.manifest.options.image_column
     rows = min(settings.batch_size, IMAGE_BATCH_ROWS) if has_images else settings.batch_size
-    expected = job.state.own_columns if len(job.state.own_columns) else None
     return read_upload(
         upload.files_folder,
         files,
         upload.manifest.options,
-        expected=expected,
+        expected=job.state.expected,
         batch_rows=rows,
         batch_bytes=settings.batch_bytes,
         unreadable=unreadable,
@@ -220,7 +220,7 @@ class Preparation:
         )
         batches = _batches(self._job, self._upload, files, self._unreadable)
         for seen in look_at_batches(
-            self._counted(batches),
+            typed_batches(self._counted(batches), state.declared),
             self._job.engine,
             plan=plan,
             known=state.images,
@@ -340,4 +340,5 @@ class Preparation:
             rejected_by_rule=counts.rejected_by_rule,
             data_files=self.files.data_files(self._unreadable),
             schema_changes=self.fitting.changes(),
+            beside=self.fitting.beside(),
         )

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.rewrites import Wanted, with_types
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.images import Unusable
@@ -33,7 +33,9 @@ class DatasetState:
     name: Destination
     contract: DatasetContract | TaskContract
     own_columns: Any
-    """``pyarrow.Schema`` of its own columns so far, those that a task promises among them."""
+    """``pyarrow.Schema`` of its own columns so far, those that are promised among them."""
+    declared: Any
+    """``pyarrow.Schema`` of the columns that the contract promises, spelled as the table does."""
     table_columns: Any | None
     """Those that its table has; None: there is no table yet, nor an upload that makes it."""
     table_schema: Any | None
@@ -60,6 +62,14 @@ class DatasetState:
     _data_files: dict[str, int] | None = field(default=None, repr=False)
     _new_data_files: dict[str, int] = field(default_factory=dict, repr=False)
     """What was brought before they were read."""
+
+    @property
+    def expected(self) -> Any:
+        """Columns as which files are read (``pyarrow.Schema``): what is promised by now as that,
+
+        whatever type its column has from before.
+        """
+        return grow_schema(self.declared, self.own_columns)
 
     @property
     def data_files(self) -> dict[str, int]:
@@ -166,13 +176,16 @@ def open_state(
     where = {"provider": name.provider, "dataset": name.dataset}
     table_spec = stores.tables.partition_by(name.table)
     schema = stores.tables.schema(name.table)
+    table_columns = None if schema is None else _without_lakes(name, schema)
+    declared = promised_columns(contract, table_columns)
     has_images = isinstance(name, DatasetName) and not is_empty
     image_files = _files(stores, IMAGES.name, where) if has_images else ()
     return DatasetState(
         name=name,
         contract=contract,
-        own_columns=_own_columns(name, contract, schema, is_empty=is_empty),
-        table_columns=None if schema is None else _without_lakes(name, schema),
+        own_columns=_own_columns(contract, table_columns, declared, is_empty=is_empty),
+        declared=declared,
+        table_columns=table_columns,
         table_schema=schema,
         partition_by=contract.partition_fields() if table_spec is None else table_spec,
         images=SeenKeys(
@@ -188,21 +201,34 @@ def open_state(
 
 
 def _own_columns(
-    name: Destination,
     contract: DatasetContract | TaskContract,
-    schema: Any | None,
+    table: Any | None,
+    declared: Any,
     *,
     is_empty: bool,
 ) -> Any:
-    own = pa.schema([]) if schema is None else _without_lakes(name, schema)
-    if isinstance(contract, TaskContract):
-        promised = contract.promised_columns()
-        # A rebuild has the types of the contract. Others are those that other variants' rows have.
-        return grow_schema(promised, own) if is_empty else grow_schema(own, promised)
-    if is_empty and contract.drift == "evolve":  # then all rows decide, as for a first upload
-        parted = {column for _, column in contract.partition_fields()}
-        return pa.schema([column for column in own if column.name in parted])
-    return own
+    own = pa.schema([]) if table is None else table
+    if not is_empty:
+        return grow_schema(own, declared)
+    # A rebuild has the types of the contract. Others are, in a task's table, those that other
+    # variants' rows have; in a dataset's, all rows decide, as for a first upload.
+    if isinstance(contract, TaskContract) or contract.drift != "evolve":
+        return grow_schema(declared, own)
+    parted = {column for _, column in contract.partition_fields()}
+    return grow_schema(pa.schema([column for column in own if column.name in parted]), declared)
+
+
+def promised_columns(contract: DatasetContract | TaskContract, table: Any | None) -> Any:
+    """Return the columns that a contract promises (``pyarrow.Schema``), spelled as the table does.
+
+    Args:
+        table: ``pyarrow.Schema``; None: there is none yet.
+    """
+    spelled = {name.lower(): name for name in ([] if table is None else table.names)}
+    promised = contract.promised_columns()
+    if isinstance(contract, TaskContract):  # whose other rules name them as the contract does
+        return promised
+    return pa.schema([f.with_name(spelled.get(f.name.lower(), f.name)) for f in promised])
 
 
 def _without_lakes(name: Destination, schema: Any) -> Any:

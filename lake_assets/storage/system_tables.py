@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.storage.tables import TableSpec
 
@@ -101,6 +101,9 @@ QUARANTINE = TableSpec(
 )
 
 _DATA_FILE = pa.struct([("name", pa.string()), ("sha256", pa.string()), ("rows", pa.int64())])
+_BESIDE = pa.struct(
+    [("path", pa.string()), ("type", pa.string()), ("values", pa.int64()), ("example", pa.string())]
+)
 
 UPLOADS = TableSpec(
     name="lake.uploads",
@@ -136,6 +139,11 @@ UPLOADS = TableSpec(
                 "data_files",
                 pa.list_(_DATA_FILE),
                 "Its files of rows; one that comes again is a duplicate as a whole.",
+            ),
+            _column(
+                "beside",
+                pa.list_(_BESIDE),
+                "Values that their columns cannot hold, by column; they are in its variant.",
             ),
         ]
     ),

@@ -11,8 +11,9 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.errors import InvalidRegistry, UploadsFailed
 from lake_assets.lake import Lake
 from lake_assets.schema_diffs import schema_diff

@@ -12,8 +12,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.defs import progress
 from lake_assets.defs.ingestion import runs
 from lake_assets.defs.ingestion.assets import ingest_dataset

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.errors import (
     FatalError,
     FewerRows,

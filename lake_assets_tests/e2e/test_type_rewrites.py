@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.table import Transaction
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, VariantName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import DamagedTable, SchemaChanged
 from lake_assets.ingest import Request, commit, prepared_dataset

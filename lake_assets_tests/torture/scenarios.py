@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
+from lake_assets.contracts.registry import Registry, update_registry
 from lake_assets.errors import UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
@@ -269,6 +270,13 @@ def _with_other_columns(lake: Lake, folder: Path) -> None:
         deliver(lake, write_baskets(folder / name, seed=seed), BASKETS)
 
 
+def _with_declared_columns(lake: Lake, folder: Path) -> None:
+    """Since the table was made its contract declares a column that it has, and one that is new."""
+    _with_other_columns(lake, folder)
+    columns = {"total": "int", "price": "decimal(9,2)"}
+    _promise(lake, BASKETS, DatasetContract.model_validate({"columns": columns}))
+
+
 def _with_rejected_columns(lake: Lake, folder: Path) -> None:
     """Rows that needed other columns were rejected; by now the contract lets them in."""
     _promise(lake, BASKETS, DatasetContract(drift="quarantine"))
@@ -384,6 +392,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         act=growing.rebuild_marks,
         heal=growing.rebuild_marks,
         again=((MARKS, "marks.csv"), (MORE_MARKS, "more.csv")),
+    ),
+    "declared columns": Scenario(
+        prepare=_with_declared_columns,
+        act=ingest,
+        heal=ingest,
+        again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
     ),
     "rebuild with other columns": Scenario(
         prepare=_with_rejected_columns,

@@ -141,6 +141,11 @@ def parse_column(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed
         cast = _cast(plain, values)
         if cast is not None and not (kind == pa.float64() and _has_large(cast)):
             return Parsed(cast, {})
+    if pa.types.is_decimal(kind):
+        try:  # exact or not at all, and a hundred times as fast
+            return Parsed(values.cast(kind), {})
+        except pa.ArrowInvalid:
+            pass
     return _parse_each(values, kind, name)
 
 

@@ -96,7 +96,6 @@ class IcebergTables:
             from sqlalchemy.exc import OperationalError
 
             from lake_assets.storage.tables.catalog import LakeCatalog
-
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
