@@ -26,10 +26,10 @@ def ingest_upload(stores: Stores, upload_id: str) -> Ingested:
     from lake_assets.intake.ahead import start_ahead
 
     upload = stores.staging.find(upload_id)
-    if upload.state in (State.FAILED, State.CANCELLED):
+    if upload.state in (State.FAILED, State.CANCELLED, State.REMOVED):
+        again = "upload redo" if upload.state is State.REMOVED else "process retry"
         raise InvalidRequest(
-            f"upload {upload.id} is {upload.state}; make it pending again with "
-            f"`lake process retry {upload.id}`",
+            f"upload {upload.id} is {upload.state}; `lake {again} {upload.id}` tries it again",
             upload_id=upload.id,
         )
     if upload.state is State.PENDING:
@@ -68,6 +68,15 @@ def rebuild(stores: Stores, name: Destination, *, accepts_fewer_rows: bool = Fal
     from lake_assets.ingest import Request
 
     request = Request(name=name, rebuild=True, accepts_fewer_rows=accepts_fewer_rows)
+    return _or_raise(stores, request)
+
+
+def ingest_revision(stores: Stores, request: Request) -> Ingested:
+    """Rebuild as ``request`` says, and bring the catalog up to date.
+
+    Raises:
+        UploadsFailed, DatasetBusy, InvalidRequest.
+    """
     return _or_raise(stores, request)
 
 

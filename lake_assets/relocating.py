@@ -22,7 +22,7 @@ from lake_assets.storage.tables.relocation import TablePlace, relocate_table, re
 from lake_assets.stores import Stores
 from lake_assets.upkeep.repair import held, known_names
 
-_AT_REST = (State.PENDING, State.DONE, State.FAILED, State.CANCELLED)
+_AT_REST = (State.PENDING, State.DONE, State.FAILED, State.CANCELLED, State.REMOVED)
 
 _log = logging.getLogger(__name__)
 

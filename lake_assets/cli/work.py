@@ -87,6 +87,12 @@ def _refuse_stopped(upload: Upload) -> None:
             f"upload {upload.id} failed: {error['message']} Mend it and deliver again, or {again}",
             uploads=[upload.id],
         )
+    if upload.state is State.REMOVED:
+        raise InvalidRequest(
+            f"upload {upload.id} was taken out of the tables; `lake upload redo {upload.id}` puts "
+            "it back",
+            upload_id=upload.id,
+        )
     if upload.state is State.CANCELLED:
         raise InvalidRequest(
             f"upload {upload.id} was cancelled; {again} makes it pending again",

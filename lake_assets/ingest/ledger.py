@@ -11,9 +11,10 @@ from ulid import ULID
 
 from lake_assets.contracts.drift import conform
 from lake_assets.contracts.names import VariantName
-from lake_assets.ingest.model import Prepared, PreparedUpload, TableChange
+from lake_assets.ingest.model import Outcome, Prepared, PreparedUpload, TableChange
 from lake_assets.ingest.parts import part_stem
-from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
+from lake_assets.intake.uploads import State, Upload
+from lake_assets.storage.system_tables import SCHEMA_CHANGES, UNDONE, UPLOADS
 from lake_assets.storage.tables import Delivery, TableSpec
 from lake_assets.stores import Stores
 
@@ -35,7 +36,12 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
         known = stores.tables.committed(UPLOADS.name, [item.upload.id for item in uploads])
         uploads = tuple(item for item in uploads if item.upload.id not in known)
     now = datetime.now(tz=UTC)
-    rows = pa.Table.from_pylist([_row(item, now) for item in uploads], schema=UPLOADS.schema)
+    plain = [_row(item, now) for item in uploads]
+    if prepared.rebuilt:
+        plain += [
+            _undone_row(upload, now) for upload in stores.staging.uploads(State.REMOVED, name=name)
+        ]
+    rows = pa.Table.from_pylist(plain, schema=UPLOADS.schema)
     where = name.own_rows
     is_merged = bool(uploads) and not prepared.rebuilt and _is_due(stores, prepared, where)
     if is_merged:
@@ -45,7 +51,7 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
     keys = tuple(item.upload.id for item in uploads)
     return TableChange(
         spec=UPLOADS,
-        deliveries=(_delivery(stores, prepared, UPLOADS, keys, rows),) if uploads else (),
+        deliveries=(_delivery(stores, prepared, UPLOADS, keys, rows),) if plain else (),
         replaces=(where,) if prepared.rebuilt or is_merged else None,
         lease=prepared.lease,
     )
@@ -125,6 +131,12 @@ def _delivery(
     with stores.tables.part_writer(spec, stem=stem) as parts:
         parts.write(rows)
         return Delivery(keys=keys, parts=parts.close())
+
+
+def _undone_row(upload: Upload, now: datetime) -> dict[str, Any]:
+    """Return the ledger's row of an upload that was taken out: it was there, and counts none."""
+    nothing = Outcome(upload_id=upload.id, run_id="")
+    return _row(PreparedUpload(upload=upload, outcome=nothing), now) | {"kind": UNDONE}
 
 
 def _row(item: PreparedUpload, now: datetime) -> dict[str, Any]:

@@ -33,6 +33,12 @@ class Request:
     """Read all finished uploads again, and put the result in the place of what is there."""
     accepts_fewer_rows: bool = False
     """Whether a rebuild may leave fewer accepted rows than there were."""
+    takes_out: frozenset[str] = frozenset()
+    """Finished uploads that a rebuild leaves out: none of their rows stays in a table."""
+    puts_back: frozenset[str] = frozenset()
+    """Uploads that were taken out, which a rebuild reads again."""
+    followers: tuple[Destination, ...] = ()
+    """What is to be rebuilt after that, for it depends on what the dataset has."""
     run_id: str = ""
     """Dagster run, or empty."""
     on_rows: Callable[[int], None] = lambda rows: None
@@ -287,6 +293,8 @@ class Prepared:
     recovered: tuple[PreparedUpload, ...] = ()
     """Uploads of a process that died, committed before these."""
     rebuilt: bool = False
+    images_before: Mapping[str, str] = field(default_factory=dict)
+    """Of a rebuild that takes uploads out: stored images and their thumbnails, by place."""
 
     @property
     def uploads(self) -> tuple[PreparedUpload, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from lake_assets.contracts.names import Destination
 from lake_assets.contracts.schema_changes import SchemaChange, changes_between
 from lake_assets.errors import FewerRows
@@ -36,6 +38,8 @@ class RebuildTrial:
     """Rows that would be there already."""
     changes: tuple[SchemaChange, ...]
     """Of the table's columns."""
+    images: frozenset[str] = frozenset()
+    """SHA-256 of those that the dataset would have."""
 
     @property
     def loses_rows(self) -> bool:
@@ -60,7 +64,14 @@ def trial_of(stores: Stores, name: Destination, group: Group | None) -> RebuildT
         rejected_by_rule=rejected,
         duplicate=sum(outcome.duplicate for outcome in outcomes),
         changes=() if before is None else _changes(group, before, after),
+        images=_images_of(group),
     )
+
+
+def _images_of(group: Group | None) -> frozenset[str]:
+    parts = group.parts["images"] if group else ()
+    columns = (pq.read_table(part.path, columns=["sha256"])["sha256"] for part in parts)
+    return frozenset(sha for column in columns for sha in column.to_pylist())
 
 
 def _changes(group: Group | None, before: Any, after: Any) -> tuple[SchemaChange, ...]:

@@ -18,7 +18,6 @@ from lake_assets.contracts.names import Destination
 from lake_assets.errors import (
     DamagedTable,
     FatalError,
-    InvalidRequest,
     LakeError,
     LeaseLost,
     SchemaChanged,
@@ -38,6 +37,7 @@ from lake_assets.ingest.model import (
 )
 from lake_assets.ingest.parts import part_stem
 from lake_assets.ingest.rebuild import end_rebuild
+from lake_assets.ingest.revision import remove_images
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
 from lake_assets.storage.tables import Lease
@@ -203,24 +203,6 @@ def _without_history(stores: Stores, table: str, paths: Sequence[Path]) -> list[
     return [path for path in paths if os.path.realpath(path) not in named]
 
 
-def require_archive(stores: Stores, name: Destination, archived: Sequence[Upload]) -> None:
-    """Raise unless each upload that the tables have can be read again.
-
-    Raises:
-        InvalidRequest: a rebuild would drop the rows of the others.
-    """
-    if not stores.tables.exists(UPLOADS.name):
-        return
-    ledger = stores.tables.read(UPLOADS.name, where=name.own_rows, columns=("upload_id",))
-    gone = sorted(set(ledger["upload_id"].to_pylist()) - {upload.id for upload in archived})
-    if gone:
-        raise InvalidRequest(
-            f"{name} cannot be rebuilt: {len(gone)} of its uploads are no longer in staging/done, "
-            f"so their rows would be lost: {', '.join(gone[:5])}",
-            uploads=gone,
-        )
-
-
 def claim(stores: Stores, uploads: Sequence[Upload], lease: Lease) -> list[Upload]:
     """Take pending uploads for this process, and return those that were still there."""
     claimed = [stores.staging.claim(upload, token=lease.token) for upload in uploads]
@@ -229,7 +211,7 @@ def claim(stores: Stores, uploads: Sequence[Upload], lease: Lease) -> list[Uploa
 
 def finish(stores: Stores, prepared: Prepared) -> None:
     """Write the ledger and mark the uploads as done. All their changes must be committed."""
-    if prepared.uploads:
+    if prepared.uploads or prepared.rebuilt:
         if not prepared.rebuilt:
             tell_schema_changes(stores, prepared)
         _commit_own(stores, prepared, ledger_change(stores, prepared))
@@ -241,6 +223,7 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         drop_journal(claimed[0].upload)
         stores.staging.finish([item.upload for item in claimed])
     if prepared.rebuilt:
+        remove_images(stores, prepared)
         end_rebuild(stores, prepared.name)
 
 

@@ -25,7 +25,6 @@ from lake_assets.ingest.model import (
 )
 from lake_assets.ingest.rebuild import (
     RebuildTrial,
-    begin_rebuild,
     fewer_rows,
     rebuild_is_unfinished,
     trial_of,
@@ -35,9 +34,9 @@ from lake_assets.ingest.recovery import (
     claim,
     finish,
     recover,
-    require_archive,
     tell_schema_changes,
 )
+from lake_assets.ingest.revision import archived_uploads, begin_revision, image_places
 from lake_assets.ingest.trouble import known_errors
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import Engine
@@ -190,6 +189,7 @@ class _Dataset:
         trial = trial_of(stores, name, group)
         # One that was begun was agreed to, and some tables may be new by now.
         is_agreed = self._request.accepts_fewer_rows or rebuild_is_unfinished(stores, name)
+        images = image_places(stores, name) if self._request.takes_out else {}
         if trial.loses_rows and not is_agreed:
             if group:
                 group.discard()
@@ -198,8 +198,8 @@ class _Dataset:
         _make_durable(stores)
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
-        begin_rebuild(stores, name)
-        prepared = self._prepared(group, is_rebuild=True)
+        group = begin_revision(stores, self._request, group)
+        prepared = replace(self._prepared(group, is_rebuild=True), images_before=images)
         tell_schema_changes(stores, prepared)
         return prepared
 
@@ -212,9 +212,8 @@ class _Dataset:
         return trial
 
     def _prepare_archived(self) -> Group | None:
-        stores, name = self._stores, self._request.name
-        archived = list(stores.staging.uploads(State.DONE, name=name))
-        require_archive(stores, name, archived)
+        stores = self._stores
+        archived = archived_uploads(stores, self._request)
         with open_pool(stores) as pool:
             return self._prepare(archived, pool, is_rebuild=True)
 

@@ -1,6 +1,6 @@
-"""Staging: where uploads wait, in six states, each a folder.
+"""Staging: where uploads wait, in seven states, each a folder.
 
-    incoming → pending → processing → done
+    incoming → pending → processing → done ⇄ removed
                   │           └─────→ failed → pending (retried)
                   └→ cancelled
 
@@ -230,6 +230,14 @@ class Staging:
         with storage_errors(upload.folder):  # a lost count costs one more try: no sync
             (upload.folder / DEATHS_FILE).write_text(text, encoding="utf-8")
         return self.release(upload)
+
+    def take_out(self, upload: Upload) -> Upload | None:
+        """Keep a finished upload's files apart, for its rows leave the tables; None: it is gone."""
+        return self._move(upload, State.REMOVED)
+
+    def put_back(self, upload: Upload) -> Upload | None:
+        """Mark an upload that was taken out as done again; None: it is gone."""
+        return self._move(upload, State.DONE)
 
     def retry(self, upload_id: str) -> Upload:
         """Make a failed or cancelled upload pending again.

@@ -41,6 +41,8 @@ class State(StrEnum):
     """Nothing of it is in the tables; ``error.json`` says why."""
     CANCELLED = "cancelled"
     """Taken back by a person before it was claimed."""
+    REMOVED = "removed"
+    """Taken out of the tables again by a person; kept, so that it can be put back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,11 @@ class ShardStore:
         except FileNotFoundError:
             return None
 
+    def remove(self, location: str) -> None:
+        """Remove a shard, if it is there; other names of its file stay."""
+        with storage_errors(self.path(location)):
+            self.path(location).unlink(missing_ok=True)
+
     def put(self, location: str, data: bytes) -> bool:
         """Store ``data``; return False if it was there already.
 

@@ -100,6 +100,8 @@ QUARANTINE = TableSpec(
     ),
 )
 
+UNDONE = "undone"
+"""Kind of an upload in the ledger that was taken out of the tables again."""
 _DATA_FILE = pa.struct([("name", pa.string()), ("sha256", pa.string()), ("rows", pa.int64())])
 _BESIDE = pa.struct(
     [("path", pa.string()), ("type", pa.string()), ("values", pa.int64()), ("example", pa.string())]
@@ -119,7 +121,7 @@ UPLOADS = TableSpec(
             _column("description", pa.string(), "What its uploader said of it."),
             _column("tags", pa.list_(pa.string()), "Tags."),
             _column("meta", pa.map_(pa.string(), pa.string()), "What was said of annotations."),
-            _column("kind", pa.string(), "delivery, or replay of rows in the quarantine."),
+            _column("kind", pa.string(), "delivery; replay of rows in the quarantine; or undone."),
             _column("source", pa.string(), "What was delivered: a path, a DataFrame…"),
             _column("created_by", pa.string(), "user@host of the uploader."),
             _column("created_at", INSTANT, "When it was uploaded."),

@@ -25,11 +25,17 @@ from lake_assets.storage.system_tables import (
     IMAGES,
     PARTITIONS,
     QUARANTINE,
+    UNDONE,
     UPLOADS,
 )
 from lake_assets.storage.tables import Commit, Delivery, Part, TableFacts
 from lake_assets.storage.tables.catalog_file import seal_catalog
 from lake_assets.stores import Stores
+
+_UPLOADS = ", ".join(
+    f"{what} FILTER (kind != '{UNDONE}')"
+    for what in ("count(*)", "max(upload_id)", "max(finished_at)")
+)
 
 
 def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
@@ -39,7 +45,7 @@ def catalog_rows(stores: Stores, names: Sequence[Destination]) -> Any:
     images = ask(IMAGES.name, "count(*), coalesce(sum(stored_byte_count), 0)::BIGINT", DATASET_KEY)
     images |= ask.annotated()
     quarantined = ask(QUARANTINE.name, "count_if(state = 'open')", DESTINATION_KEY)
-    uploads = ask(UPLOADS.name, "count(*), max(upload_id), max(finished_at)", DESTINATION_KEY)
+    uploads = ask(UPLOADS.name, _UPLOADS, DESTINATION_KEY)
     rows = []
     for name in names:
         facts = stores.tables.facts(name.table) if name.table in known else None
