@@ -16,6 +16,7 @@ from lake_assets.defs.resources import LakeResource
 from lake_assets.defs.tasks.assets import task_asset, task_job
 from lake_assets.defs.tasks.checks import task_checks
 from lake_assets.defs.upkeep.jobs import verify_lake, weekly_verification
+from lake_assets.defs.upkeep.undo import undo_upload
 from lake_assets.layout import LakeLayout
 from lake_assets.settings import load_settings
 
@@ -34,7 +35,7 @@ def build_definitions(home: str | None = None) -> dg.Definitions:
             *(task_asset(task, contract) for task, contract in tasks.items()),
         ],
         asset_checks=[*dataset_checks, *(check for task in tasks for check in task_checks(task))],
-        jobs=[ingest_uploads, replay_quarantine, verify_lake, *map(task_job, tasks)],
+        jobs=[ingest_uploads, replay_quarantine, undo_upload, verify_lake, *map(task_job, tasks)],
         schedules=[weekly_verification],
         sensors=[
             staged_upload_sensor(tasks),

@@ -9,7 +9,7 @@ whole or not at all, and its files stay in ``staging/removed``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lake_assets.contracts.names import DatasetName, Destination, VariantName, dataset_of
 from lake_assets.contracts.schema_changes import SchemaChange

@@ -12,6 +12,7 @@ import typer
 
 from lake_assets.cli.context import Session, session
 from lake_assets.cli.questions import agrees, answer, is_interactive, optional_answer
+from lake_assets.cli.undo import redo, undo
 from lake_assets.cli.words import pairs
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lake_assets.lake import Lake
 
 app = typer.Typer(no_args_is_help=True, help="Deliver something to the lake.")
+app.command("undo")(undo)
+app.command("redo")(redo)
 _SHOWN = 5
 """Refused files that are named; `--json` and the quarantine have all."""
 

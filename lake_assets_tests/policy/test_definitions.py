@@ -55,6 +55,7 @@ JOBS = {
         sorted(name for _, name in CHECKS),
     ),
     "replay_quarantine": (None, [], []),
+    "undo_upload": (None, [], []),
     "verify_lake": (None, [], []),
     # Dagster gives a job of checks alone no partitions, whatever those of the checks are.
 }

@@ -29,6 +29,7 @@ from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.storage.files import storage_errors
+from lake_assets.undoing import revise
 from lake_assets.upkeep.verify import Choice, Severity, verify
 from lake_assets.upkeep.verify import Request as VerifyRequest
 from lake_assets_tests.torture import growing
@@ -164,6 +165,36 @@ def _ingest_some_fail(lake: Lake, folder: Path) -> None:
 
 def _rebuild(lake: Lake, folder: Path) -> None:
     lake.rebuild(SLIPS)
+
+
+def _with_images_twice(lake: Lake, folder: Path) -> None:
+    """Two uploads of photos, of which the second has some of the first again."""
+    write_photos(folder / "photos", seed=1, count=3)
+    write_photos(folder / "again", seed=2, count=2)
+    shutil.copy(folder / "photos" / "1-0.jpg", folder / "again" / "1-0.jpg")
+    for name in ("photos", "again"):
+        deliver(lake, folder / name, PHOTOS)
+        lake.ingest_pending()
+
+
+def _with_one_taken_out(lake: Lake, folder: Path) -> None:
+    _with_images_twice(lake, folder)
+    _undo(lake, folder)
+
+
+def _undo(lake: Lake, folder: Path) -> None:
+    """Take the first upload out, unless that is done or begun; then end what was begun."""
+    first, *_ = lake.uploads(name=PHOTOS)
+    if first.state is State.DONE:
+        revise(lake.stores, first.id, is_undo=True)
+    lake.ingest_pending()
+
+
+def _redo(lake: Lake, folder: Path) -> None:
+    first, *_ = lake.uploads(name=PHOTOS)
+    if first.state is State.REMOVED:
+        revise(lake.stores, first.id, is_undo=False)
+    lake.ingest_pending()
 
 
 def _rebuild_baskets(lake: Lake, folder: Path) -> None:
@@ -351,6 +382,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "images with rows": Scenario(
         prepare=_with_slips, act=ingest, heal=ingest, again=((SLIPS, "slips"),)
+    ),
+    "undo": Scenario(prepare=_with_images_twice, act=_undo, heal=_undo, again=((PHOTOS, "again"),)),
+    "redo": Scenario(
+        prepare=_with_one_taken_out, act=_redo, heal=_redo, again=((PHOTOS, "photos"),)
     ),
     "rebuild": Scenario(
         prepare=_with_done, act=_rebuild, heal=ingest, again=((SLIPS, "slips"), (SLIPS, "before"))

@@ -1,0 +1,228 @@
+"""An upload that is taken out leaves what a lake would have that never had it."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lake_assets.contracts.names import DatasetName, VariantName
+from lake_assets.contracts.tasks import TaskContract
+from lake_assets.errors import InvalidRequest
+from lake_assets.intake.uploads import State
+from lake_assets.lake import Lake
+from lake_assets.undoing import plan_revision, revise
+from lake_assets.upkeep.verify import Choice, Request, Severity, verify
+
+SLIPS, SALES = DatasetName("shop", "slips"), DatasetName("shop", "sales")
+READ = VariantName(SLIPS, "notes", "read")
+_PER_RUN = {"_ingested_at", "upload_time", "rejected_at", "replayed_at"}
+
+
+def _jpeg(name: str) -> bytes:
+    chance = random.Random(name)
+    sink = io.BytesIO()
+    Image.frombytes("RGB", (24, 24), chance.randbytes(24 * 24 * 3)).save(sink, "JPEG")
+    return sink.getvalue()
+
+
+def write_deliveries(folder: Path) -> tuple[Path, ...]:
+    """Write five deliveries: images that come twice, rows that drift, rows that are rejected."""
+    for name, images in (("one", "ab"), ("two", "bc"), ("three", "cd")):
+        (folder / name).mkdir(parents=True)
+        for image in images:
+            (folder / name / f"{image}.jpg").write_bytes(_jpeg(image))
+    (folder / "two" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
+    (folder / "whole.csv").write_text("id,amount\n1,10\n2,20\n")
+    (folder / "fractions.csv").write_text("id,amount,note\n3,30\n4,40.5,late\n")
+    (folder / "notes.jsonl").write_text(
+        "".join(json.dumps({"image": f"{i}.jpg", "said": i}) + "\n" for i in "abcd")
+    )
+    return tuple(folder / name for name in ("one", "two", "three", "whole.csv", "fractions.csv"))
+
+
+class Trial:
+    """A lake with some of the deliveries; their uploads go and come back."""
+
+    def __init__(self, home: Path, deliveries: Sequence[Path]) -> None:
+        self.lake = Lake.init(home)
+        self.lake.create_provider("shop")
+        self.lake.create_task("notes", TaskContract(fields={"said": "string"}, image_field="image"))
+        self.ids: dict[str, str] = {}
+        for path in deliveries:
+            of = SALES if path.suffix else SLIPS
+            upload = self.lake.upload_raw_data(path, provider="shop", dataset=of.dataset)
+            self.lake.ingest(upload.id)
+            self.ids[path.name] = upload.id
+
+    def annotate(self, path: Path) -> None:
+        where = {"provider": "shop", "dataset": "slips", "task": "notes", "variant": "read"}
+        upload = self.lake.upload_task_data(path, **where)
+        self.lake.ingest(upload.id)
+        self.ids[path.name] = upload.id
+
+    def revise(self, name: str, *, is_undo: bool) -> None:
+        revise(self.lake.stores, self.ids[name], is_undo=is_undo)
+
+    def rows(self) -> dict[str, list[str]]:
+        """Return the rows of each table, uploads by the names of what they delivered."""
+        names = {upload_id: name for name, upload_id in self.ids.items()}
+        found = {
+            "images": "select * from lake.images",
+            "quarantine": "select * exclude (quarantine_id) from lake.quarantine",
+            "ledger": "select upload_id, accepted, rejected, duplicate, rows_in, images_stored "
+            "from lake.uploads where kind != 'undone'",
+        }
+        rows = {table: _plain(self._sql(query), names) for table, query in found.items()}
+        for name in (SLIPS, SALES, READ):
+            if self.lake.stores.tables.exists(name.table):
+                rows[str(name)] = _plain(self.lake.records(name), names)
+        return rows
+
+    def _sql(self, query: str) -> list[dict[str, Any]]:
+        table: list[dict[str, Any]] = self.lake.sql(query).to_arrow_table().to_pylist()
+        return table
+
+    def is_clean(self) -> bool:
+        """Return whether verification has nothing to say, and every blocking check passes."""
+        report = verify(self.lake.stores, Request(choice=Choice(is_full=True)))
+        told = [item for item in report.findings if item.severity is not Severity.NOTICE]
+        failed = [c.name for _, c, result in self.lake.check() if c.blocking and not result.passed]
+        assert (told, failed) == ([], [])
+        return True
+
+
+def _plain(rows: Iterable[dict[str, Any]], names: dict[str, str]) -> list[str]:
+    found = []
+    for row in rows:
+        kept = {
+            key: value for key, value in row.items() if key not in _PER_RUN and value is not None
+        }
+        text = json.dumps(kept, sort_keys=True, default=str)
+        for upload_id, name in names.items():
+            text = text.replace(upload_id, f"<{name}>")
+        found.append(text)
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def deliveries(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    return write_deliveries(tmp_path_factory.mktemp("deliveries"))
+
+
+@pytest.mark.parametrize("gone", ["one", "two", "three", "whole.csv", "fractions.csv"])
+def test_what_is_left_is_what_a_lake_has_that_never_had_it(
+    gone: str, deliveries: tuple[Path, ...], tmp_path: Path
+):
+    trial = Trial(tmp_path / "lake", deliveries)
+    always = trial.rows()
+    trial.revise(gone, is_undo=True)
+    never = Trial(tmp_path / "other", [path for path in deliveries if path.name != gone])
+    assert trial.rows() == never.rows()
+    assert trial.is_clean()
+    assert trial.lake.status(trial.ids[gone]).upload.state is State.REMOVED
+    trial.revise(gone, is_undo=False)
+    assert trial.rows() == always
+    assert trial.is_clean()
+
+
+def test_annotations_follow_their_images_into_the_quarantine_and_back(
+    deliveries: tuple[Path, ...], tmp_path: Path
+):
+    trial = Trial(tmp_path / "lake", deliveries)
+    trial.annotate(deliveries[0].parent / "notes.jsonl")
+    before = trial.rows()
+    plan = plan_revision(trial.lake.stores, trial.ids["three"], is_undo=True)
+    assert (plan.images_before, plan.images, plan.annotations) == (4, 3, 1)
+    assert (plan.rows_before, plan.rows, plan.variants) == (4, 3, (str(READ),))
+    assert trial.rows() == before  # a plan changes nothing
+    trial.revise("three", is_undo=True)
+    assert sorted(row["said"] for row in trial.lake.records(READ)) == ["a", "b", "c"]
+    (rejected,) = [row for row in trial.lake.quarantine() if row["task"] == "notes"]
+    assert (rejected["rule"], json.loads(rejected["row_json"])["said"]) == (
+        "records_refer_to_known_images",
+        "d",
+    )
+    assert trial.is_clean()
+    trial.revise("three", is_undo=False)
+    assert trial.rows() == before
+    assert trial.is_clean()
+
+
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(order=st.permutations(["one", "two", "three", "whole.csv", "fractions.csv"]), data=st.data())
+def test_in_any_order(
+    order: list[str],
+    data: st.DataObject,
+    deliveries: tuple[Path, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    folder = tmp_path_factory.mktemp("any_order")
+    trial = Trial(folder / "lake", deliveries)
+    gone: set[str] = set()
+    for name in order[: data.draw(st.integers(2, 5))]:
+        trial.revise(name, is_undo=True)
+        gone.add(name)
+        if data.draw(st.booleans()):
+            back = data.draw(st.sampled_from(sorted(gone)))
+            trial.revise(back, is_undo=False)
+            gone.remove(back)
+    left = [path for path in deliveries if path.name not in gone]
+    assert trial.rows() == Trial(folder / "other", left).rows() | _empty(trial, left)
+    assert trial.is_clean()
+
+
+def _empty(trial: Trial, left: Sequence[Path]) -> dict[str, list[str]]:
+    """Return what a lake has of datasets of which no upload is left: their empty tables."""
+    delivered = {SALES if path.suffix else SLIPS for path in left}
+    return {str(name): [] for name in (SLIPS, SALES) if name not in delivered}
+
+
+def test_what_was_taken_out_can_be_delivered_anew(deliveries: tuple[Path, ...], tmp_path: Path):
+    trial = Trial(tmp_path / "lake", deliveries)
+    trial.revise("whole.csv", is_undo=True)
+    again = trial.lake.upload_raw_data(deliveries[3], provider="shop", dataset="sales")
+    trial.lake.ingest(again.id)
+    outcome = trial.lake.status(again.id).outcome
+    assert outcome is not None
+    assert (outcome.accepted, outcome.duplicate) == (2, 0)
+
+
+def test_the_catalog_and_the_ledger_say_that_it_is_gone(
+    deliveries: tuple[Path, ...], tmp_path: Path
+):
+    trial = Trial(tmp_path / "lake", deliveries[3:4])
+    upload_id = trial.ids["whole.csv"]
+    trial.revise("whole.csv", is_undo=True)
+    (entry,) = trial.lake.catalog()
+    assert (entry["rows"], entry["uploads"], entry["last_upload_id"]) == (0, 0, None)
+    ledger = trial.lake.sql("select upload_id, kind, accepted from lake.uploads").fetchall()
+    assert ledger == [(upload_id, "undone", 0)]
+
+
+def test_what_is_not_in_the_tables_is_not_taken_out(deliveries: tuple[Path, ...], tmp_path: Path):
+    trial = Trial(tmp_path / "lake", deliveries[3:4])
+    pending = trial.lake.upload_raw_data(deliveries[4], provider="shop", dataset="sales")
+    before = trial.rows()
+    with pytest.raises(InvalidRequest, match="process cancel"):
+        revise(trial.lake.stores, pending.id, is_undo=True)
+    with pytest.raises(InvalidRequest, match="it is in the tables"):
+        revise(trial.lake.stores, trial.ids["whole.csv"], is_undo=False)
+    trial.revise("whole.csv", is_undo=True)
+    with pytest.raises(InvalidRequest, match="lake upload redo"):
+        trial.revise("whole.csv", is_undo=True)
+    with pytest.raises(InvalidRequest, match="lake upload redo"):
+        trial.lake.ingest(trial.ids["whole.csv"])
+    assert trial.lake.status(pending.id).upload.state is State.PENDING
+    trial.revise("whole.csv", is_undo=False)
+    assert trial.rows() == before
