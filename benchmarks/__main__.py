@@ -20,6 +20,7 @@ from benchmarks import (
     partitions,
     queries,
     report,
+    rewrites,
     rows,
     startup,
 )
@@ -36,6 +37,7 @@ MEASURES: Mapping[str, Callable[[Scale, Path], list[Line]]] = {
     "partitions": partitions.measure,
     "contracts": contracts.measure,
     "queries": queries.measure,
+    "rewrites": rewrites.measure,
 }
 
 

@@ -87,8 +87,9 @@ def _ms_each(lake: Lake, source: Path) -> float:
 
 def _grow(lake: Lake, has: int, size: int) -> int:
     """Commit rows of images that were never ingested, until the tables have ``size`` of them."""
+    from lake_assets.contracts.datasets import DatasetContract
     from lake_assets.contracts.names import DatasetName
-    from lake_assets.contracts.registry import DatasetContract, update_registry
+    from lake_assets.contracts.registry import update_registry
     from lake_assets.storage.system_tables import IMAGES, UPLOADS, table_spec
 
     name, contract = DatasetName(PROVIDER, DATASET), DatasetContract()

@@ -59,7 +59,8 @@ def _tick(measure: str, seconds: float, peer: str, pending: dict[str, Any]) -> L
 
 def make_lake(home: str, count: int) -> dict[str, Any]:
     """Make a lake with ``count`` datasets; some have a few rows."""
-    from lake_assets.contracts.registry import DatasetContract, update_registry
+    from lake_assets.contracts.datasets import DatasetContract
+    from lake_assets.contracts.registry import update_registry
 
     with new_lake(Path(home)) as lake:
         names = {f"p{n % _PROVIDERS}/d{n:05d}": DatasetContract() for n in range(count)}

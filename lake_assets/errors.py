@@ -30,6 +30,7 @@ LakeError
 │   ├── InvalidManifest           a manifest.json that does not parse or is of a later version
 │   ├── SchemaMismatch            rows that do not fit their table
 │   ├── DamagedTable              a file of a table is missing or cannot be read
+│   ├── FewerRows                 a rebuild would lose accepted rows, and nobody agreed to it
 │   ├── UploadsFailed             one or more uploads ended in failed/
 │   └── QueryFailed               SQL that DuckDB refuses
 └── UnknownOutcome            a commit may or may not have happened: look it up, never guess
@@ -166,6 +167,10 @@ class SchemaMismatch(FatalError):
 
 class DamagedTable(FatalError):
     """A file that a table needs is missing or cannot be read: `lake verify`, then `lake repair`."""
+
+
+class FewerRows(FatalError):
+    """A rebuild would leave fewer accepted rows than there are, and nobody agreed to it."""
 
 
 class UploadsFailed(FatalError):

@@ -58,15 +58,17 @@ def ingest_names(stores: Stores, names: Sequence[Destination]) -> tuple[Ingested
     return done.results
 
 
-def rebuild(stores: Stores, name: Destination) -> Ingested:
+def rebuild(stores: Stores, name: Destination, *, accepts_fewer_rows: bool = False) -> Ingested:
     """Read all finished uploads of ``name`` again and replace its rows.
 
     Raises:
         UploadsFailed, DatasetBusy.
+        FewerRows: fewer rows would be accepted than there are, and that was not asked for.
     """
     from lake_assets.ingest import Request
 
-    return _or_raise(stores, Request(name=name, rebuild=True))
+    request = Request(name=name, rebuild=True, accepts_fewer_rows=accepts_fewer_rows)
+    return _or_raise(stores, request)
 
 
 def _or_raise(stores: Stores, request: Request) -> Ingested:

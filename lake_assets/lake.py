@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lake_assets.query.duckdb import LakeSql
     from lake_assets.relocating import Relocation
     from lake_assets.replays import Trial
-    from lake_assets.upkeep.checks import Check, CheckResult
+    from lake_assets.upkeep.check_model import Check, CheckResult
     from lake_assets.upkeep.quarantine import Wanted
     from lake_assets.upkeep.tasks import TaskRemains
 
@@ -294,11 +294,11 @@ class Lake:
 
         return ingest_names(self.stores, self.datasets_with_work())
 
-    def rebuild(self, name: Destination | str) -> Ingested:
-        """Read all finished uploads of a dataset or variant again and replace its rows."""
+    def rebuild(self, name: Destination | str, *, accepts_fewer_rows: bool = False) -> Ingested:
+        """Read all finished uploads again, replace its rows; ``FewerRows``: some would be lost."""
         from lake_assets.ingest_here import rebuild
 
-        return rebuild(self.stores, as_destination(name))
+        return rebuild(self.stores, as_destination(name), accepts_fewer_rows=accepts_fewer_rows)
 
     def relocate(self, *, dry_run: bool = False) -> Relocation:
         """Make the tables of a lake that was copied or moved name their files as they lie now."""

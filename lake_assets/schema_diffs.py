@@ -20,6 +20,8 @@ from lake_assets.contracts.schema_changes import ChangeCount, Need, SchemaChange
 from lake_assets.contracts.tasks import TaskContract, require_metadata
 from lake_assets.errors import InvalidRequest, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import annotation_plan, sorted_annotations
+from lake_assets.ingest.declared import typed_batches
+from lake_assets.ingest.growing import Wishes
 from lake_assets.ingest.state import DatasetState, open_state
 from lake_assets.intake.model import Batch, ReadOptions, StagedFile
 from lake_assets.intake.readers import Unreadable, read_upload
@@ -39,7 +41,7 @@ class SchemaDiff:
     unusable: int
     """Those of them that no reader, or no table, can use."""
     broken: int
-    """Those that break a task's contract, whatever the table has."""
+    """Those that break the contract, whatever the table has."""
     columns: tuple[tuple[str, str], ...]
     """(name, type) of the table's own columns afterwards."""
     changes: tuple[SchemaChange, ...]
@@ -83,9 +85,13 @@ def _diff(
     stores: Stores, name: Destination, source: Path | Upload, unreadable: Unreadable
 ) -> SchemaDiff:
     with open_state(stores, name, stores.registry().promise(name), is_empty=False) as state:
-        found = _Found(state)
+        found = _Found(state, state.own_columns)
         for table in _tables(state, _Source.of(source), unreadable, found):
             found.see(table)
+        if found.wishes.come_true():  # read once more, as ingested
+            found = _Found(state, found.before)
+            for table in _tables(state, _Source.of(source), unreadable, found):
+                found.see(table)
     if isinstance(source, Path) and unreadable:
         raise next(iter(unreadable.values()))
     return SchemaDiff(
@@ -104,8 +110,10 @@ def _diff(
 class _Found:
     """What is found of rows, as ``ingest.fitting.Fitting`` fits them in each of the modes."""
 
-    def __init__(self, state: DatasetState) -> None:
-        self._own = state.own_columns
+    def __init__(self, state: DatasetState, before: Any) -> None:
+        self.before = before
+        """``pyarrow.Schema``: the columns before any takes another type."""
+        self.wishes = Wishes(state)
         known = pa.schema([]) if state.table_columns is None else state.table_columns
         self.is_new = len(known) == 0
         self.columns = state.own_columns
@@ -115,13 +123,14 @@ class _Found:
 
     def see(self, table: Any) -> None:
         """Take rows into account that break no contract."""
+        self.wishes.see(table, has_images=False)
         fitted = fit_rows(table, self.columns, is_decided=True)
         self.columns = fitted.schema
         self.seen += table.num_rows
         self.misfits += len(fitted.misfits)
         self.count.add(fitted.rows)
-        fixed = fit_rows(table, self._own, widen=False, is_decided=True)
-        needed = needs(fixed.rows, self._own)
+        fixed = fit_rows(table, self.before, widen=False, is_decided=True)
+        needed = needs(fixed.rows, self.before)
         self.needs += needed
         self.rejected += len({row for need in needed for row in need.rows.to_pylist()})
 
@@ -155,7 +164,8 @@ def _tables(
 ) -> Iterator[Any]:
     """Yield the rows that break no contract, and count all."""
     if not isinstance(state.name, VariantName):
-        for batch in _counted(_raw_batches(state, source, unreadable), found):
+        batches = _counted(_raw_batches(state, source, unreadable), found)
+        for batch in typed_batches(batches, state.declared):
             yield batch.rows
         return
     if source.meta is not None and isinstance(state.contract, TaskContract):
@@ -167,9 +177,9 @@ def _tables(
 
 
 def _raw_batches(state: DatasetState, source: _Source, unreadable: Unreadable) -> Iterator[Batch]:
-    settings, own = state.stores.settings, state.own_columns
+    settings = state.stores.settings
     return read_upload(
-        source.root, source.files, source.options, expected=own if len(own) else None,
+        source.root, source.files, source.options, expected=state.expected,
         unreadable=unreadable, batch_rows=settings.batch_size, batch_bytes=settings.batch_bytes,
     )  # fmt: skip
 

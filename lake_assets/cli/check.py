@@ -13,7 +13,7 @@ from lake_assets.cli.questions import known_dataset
 
 if TYPE_CHECKING:
     from lake_assets.contracts.names import DatasetName, Destination
-    from lake_assets.upkeep.checks import Check, CheckResult
+    from lake_assets.upkeep.check_model import Check, CheckResult
 
 
 def check(

@@ -10,6 +10,7 @@ from lake_assets.cli import config_task
 from lake_assets.cli.context import session
 from lake_assets.cli.datasets import AsJson, DatasetArgument, print_columns, shown_dataset
 from lake_assets.cli.questions import answer
+from lake_assets.cli.words import pairs
 
 app = typer.Typer(no_args_is_help=True, help="Providers, and what datasets and tasks promise.")
 provider_app = typer.Typer(no_args_is_help=True, help="Who delivers.")
@@ -75,6 +76,41 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
             print_table([Column(title, is_whole=title == "dataset") for title in titles], rows)
         else:
             print_lines("No datasets yet; lake upload raw PATH makes one")
+
+
+@dataset_app.command("set")
+def set_dataset(
+    ctx: typer.Context,
+    dataset: DatasetArgument = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME=TYPE",
+            help="Column that is read as this type; may be given again. Types are Iceberg's, as "
+            "string, long, decimal(12,2), timestamptz.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a dataset promises; a new one is added to the registry, config/schema.yaml."""
+    from lake_assets.cli.output import print_json, print_lines
+    from lake_assets.contracts.names import DatasetName
+    from lake_assets.upkeep.declarations import declare_columns
+
+    said = pairs(ctx, "--column", columns or ())
+    if not said:
+        ctx.fail("Missing option '--column'.")
+    with session(ctx) as opened:
+        name = DatasetName.parse(answer(ctx, dataset, what="argument 'P/D'", question="Dataset"))
+        contract = declare_columns(opened.lake.stores, name, said)
+        if as_json:
+            print_json({"dataset": name.table, "contract": contract.model_dump(mode="json")})
+            return
+        print_lines(f"{name}: declared {', '.join(f'{key} {kind}' for key, kind in said.items())}")
+        if opened.lake.stores.tables.exists(name.table):
+            again = opened.command("process", "start", "--dataset", str(name), "--rebuild")
+            print_lines(f"Deliveries are read so from now on; what is there already: {again}")
 
 
 @dataset_app.command("show")

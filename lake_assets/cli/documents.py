@@ -5,6 +5,7 @@ Invariant: keys are only ever added; programs read these.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lake_assets.contracts.names import RAW
@@ -75,7 +76,11 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     names = ("upload_id", "run_id", "rows_in", "accepted", "rejected", "duplicate", "images_in",
              "images_stored", "bytes_in", "image_bytes_in", "image_bytes_stored", "bytes_saved",
              "seconds", "rejected_by_rule", "stayed")  # fmt: skip
-    return {name: getattr(outcome, name) for name in names}
+    counts = {name: getattr(outcome, name) for name in names}
+    return counts | {
+        "schema_changes": [asdict(change) for change in outcome.schema_changes],
+        "beside": [asdict(item) for item in outcome.beside],
+    }
 
 
 def failure_document(failure: FailedUpload) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lake_assets.cli.boundary import EXIT_WRONG
 from lake_assets.cli.context import Session, session
 from lake_assets.cli.questions import known_destination
 
@@ -38,6 +40,20 @@ def start(
         bool,
         typer.Option("--rebuild", help="Read finished uploads again and replace the tables' rows."),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="With --rebuild: print how many rows would be accepted, which rejected, and how "
+            "columns would change; nothing is changed.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="With --rebuild: also where fewer rows would be accepted than now."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Ingest what is pending: in the background, or here with --wait.
@@ -47,14 +63,43 @@ def start(
     """
     if job and (dataset or rebuild):
         ctx.fail("--job excludes --dataset and --rebuild.")
+    if (dry_run or yes) and not rebuild:
+        ctx.fail("--dry-run and --yes are for --rebuild.")
     with session(ctx) as opened:
         plan = _plan(ctx, opened, job or [], dataset or [], rebuild)
+        plan = replace(plan, accepts_fewer_rows=yes)
         if not plan.names:
             _print_nothing_to_do(plan, as_json)
-        elif wait:
+            return
+        if dry_run:
+            _print_dry_run(opened, plan, as_json)
+            return
+        if rebuild:
+            plan = _agreed(opened, plan, wait=wait)
+        if wait:
             run_here(opened, plan, as_json)
         else:
             run_in_background(opened, plan, as_json)
+
+
+def _print_dry_run(opened: Session, plan: Plan, as_json: bool) -> None:
+    from lake_assets.cli.output import print_json
+    from lake_assets.cli.rebuild import print_trials, trials, trials_document
+
+    found = trials(opened, plan)
+    if as_json:
+        print_json(trials_document(found))
+    else:
+        print_trials(found)
+
+
+def _agreed(opened: Session, plan: Plan, *, wait: bool) -> Plan:
+    from lake_assets.cli.rebuild import agreed
+
+    found = agreed(opened, plan, wait=wait)
+    if found is None:
+        raise typer.Exit(EXIT_WRONG)
+    return found
 
 
 def _plan(
@@ -107,7 +152,8 @@ def _same_again(plan: Plan) -> tuple[str, ...]:
     else:
         chosen = [word for name in plan.names for word in ("--dataset", str(name))]
     rebuild = ("--rebuild",) if plan.rebuild else ()
-    return ("process", "start", "--wait", *chosen, *rebuild)
+    agreed = ("--yes",) if plan.accepts_fewer_rows else ()
+    return ("process", "start", "--wait", *chosen, *rebuild, *agreed)
 
 
 def run_here(opened: Session, plan: Plan, as_json: bool) -> None:
@@ -161,6 +207,7 @@ def _run(opened: Session, plan: Plan, *, is_quiet: bool) -> Sequence[RunReport]:
             upload_ids=plan.upload_ids,
             names=plan.names,
             rebuild=plan.rebuild,
+            accepts_fewer_rows=plan.accepts_fewer_rows,
             on_rows=_added_up(progress),
             on_report=on_report,
             on_wait=lambda name: log.info("%s: waiting for another process to be done", name),

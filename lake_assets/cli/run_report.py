@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lake_assets.cli.documents import failure_document, name_document, outcome_document
 from lake_assets.cli.output import counted, print_lines, size
 from lake_assets.cli.tables import Column, print_table
+from lake_assets.contracts.names import dataset_of
 from lake_assets.errors import FatalError, LakeError, RetryableError
 
 if TYPE_CHECKING:
+    from lake_assets.contracts.schema_changes import SchemaChange
     from lake_assets.defs.launch import RunReport
     from lake_assets.ingest.model import Outcome
     from lake_assets.ingest.status import UploadStatus
@@ -73,7 +75,21 @@ def account(outcome: Outcome) -> list[str]:
     lines += [
         f"  rejected: {count:,} by {rule}" for rule, count in by_count(outcome.rejected_by_rule)
     ]
-    return lines + [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    lines += [f"  {change_line(change)}" for change in outcome.schema_changes if _is_told(change)]
+    lines += [f"  stays: {count:,} by {why}" for why, count in by_count(outcome.stayed)]
+    return lines + [f"  warning: {item}" for item in outcome.beside]
+
+
+def change_line(change: SchemaChange) -> str:
+    """Return a change of a table's schema for a person."""
+    if change.old_type is None:
+        return f"column {change.path}: new, {change.new_type}"
+    return f"column {change.path}: {change.old_type} became {change.new_type} ({change.change})"
+
+
+def _is_told(change: SchemaChange) -> bool:
+    """Return whether it is news of rows that were there before, as new columns are not."""
+    return change.old_type is not None
 
 
 def by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -116,7 +132,8 @@ def _is_broken(report: RunReport) -> bool:
 
 def _why_broken(report: RunReport) -> str:
     if report.failed_checks:
-        return f"checks of {report.name} failed: {', '.join(report.failed_checks)}"
+        failed, name = ", ".join(report.failed_checks), dataset_of(report.name)
+        return f"checks of {report.name} failed: {failed}. `lake check --dataset {name}` says why"
     if not report.run_id:
         return f"{report.name}: {report.error}"
     return f"run {report.run_id} of {report.name} failed: {report.error or 'see the Dagster UI'}"

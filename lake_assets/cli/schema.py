@@ -16,6 +16,7 @@ from lake_assets.cli.words import instant_of
 from lake_assets.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from lake_assets.contracts.datasets import DatasetContract
     from lake_assets.intake.uploads import Upload
     from lake_assets.lake import Lake
     from lake_assets.schema_diffs import SchemaDiff
@@ -45,11 +46,12 @@ def show(ctx: typer.Context, name: AnyTableArgument = None, as_json: AsJson = Fa
 
     with session(ctx) as opened:
         table, _ = _meant(ctx, opened.lake, name)
-        columns = schema_columns(opened.lake.stores, table)
+        contract = opened.lake.registry.datasets.get(table.replace(".", "/"))
+        columns = schema_columns(opened.lake.stores, table, contract)
     if as_json:
         print_json({"table": table, "columns": [asdict(column) for column in columns]})
     else:
-        _print_columns(columns)
+        _print_columns(columns, contract)
 
 
 @app.command("log")
@@ -162,12 +164,14 @@ def _source(lake: Lake, text: str) -> Path | Upload:
     return lake.stores.staging.find(text)
 
 
-def _print_columns(columns: Sequence[ColumnFacts]) -> None:
+def _print_columns(columns: Sequence[ColumnFacts], contract: DatasetContract | None) -> None:
     from lake_assets.cli.output import print_lines
     from lake_assets.cli.tables import Column, print_table
 
     if not columns:
         print_lines("Nothing of it is in a table yet.")
+        for name, rule in () if contract is None else contract.columns.items():
+            print_lines(f"  {name}: {rule.type}, as the contract says")
         return
     titles = [Column("column", is_whole=True), Column("type"), Column("since upload"),
               Column("comment")]  # fmt: skip
@@ -176,6 +180,8 @@ def _print_columns(columns: Sequence[ColumnFacts]) -> None:
 
 
 def _comment(column: ColumnFacts) -> str:
+    if column.declared and column.declared != column.type:
+        return f"the contract says {column.declared}: a rebuild reads it so"
     if not column.variant_of:
         return column.comment
     return f"as JSON, what {column.variant_of} cannot hold"

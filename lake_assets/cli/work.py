@@ -28,6 +28,8 @@ class Plan:
     only_these: bool = False
     """Whether other pending uploads of these datasets are left alone."""
     rebuild: bool = False
+    accepts_fewer_rows: bool = False
+    """Whether a rebuild may leave fewer accepted rows than there are."""
 
     @property
     def upload_ids(self) -> frozenset[str] | None:

@@ -3,7 +3,7 @@
 Places are columns and fields of structs, at any depth; items of lists belong to the place of their
 list. Invariant: nothing is dropped, renamed or made narrower, and a type changes only where Iceberg
 widens it in place (https://iceberg.apache.org/spec/#schema-evolution): int to long, float to
-double, a decimal to more digits. PyIceberg 0.12 refuses date to timestamp in tables of format 2.
+double, a decimal to more digits. Types that change in files written anew are for ``rewrites``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 _types = pa.types
-_MAX_DIGITS = 38
+MAX_DIGITS = 38
 _WIDENED = {(pa.int32(), pa.int64()), (pa.float32(), pa.float64())}
 
 
@@ -51,8 +51,15 @@ def widened(known: Any, delivered: Any) -> Any:
     if _types.is_decimal(known) and _types.is_decimal(delivered):
         whole_digits = max(known.precision - known.scale, delivered.precision - delivered.scale)
         digits = whole_digits + known.scale
-        return known if digits > _MAX_DIGITS else pa.decimal128(digits, known.scale)
+        return known if digits > MAX_DIGITS else pa.decimal128(digits, known.scale)
     return known
+
+
+def is_rewritten(before: Any, after: Any) -> bool:
+    """Return whether a type that is not nested becomes another one only in files written anew."""
+    if _types.is_map(before) and _types.is_map(after):
+        return not grow_type(before, after).equals(after)
+    return not (before.equals(after) or widened(before, after).equals(after))
 
 
 def _grown(known: Iterable[Any], delivered: Iterable[Any]) -> list[Any]:

@@ -18,6 +18,8 @@ RAW = "raw"
 TASKS = "tasks"
 """Namespace of the tasks' tables."""
 RESERVED = frozenset({"lake", TASKS})
+OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
+"""Columns that the lake adds to every table; no delivery may bring its own."""
 # `select … from main.x` or `information_schema.x` would never reach our table.
 _TAKEN_BY_DUCKDB = frozenset(
     {"main", "memory", "information_schema", "pg_catalog", "system", "temp"}

@@ -7,7 +7,6 @@ are not kept). One that looks like a misspelt key that is known is refused.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
-from lake_assets.contracts.contract_model import ContractModel, Drift
+from lake_assets.contracts.contract_model import ContractModel
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName, check_name
 from lake_assets.contracts.registry_text import parse_yaml, problems_in_words
 from lake_assets.contracts.tasks import TaskContract, Tasks
@@ -33,9 +33,7 @@ from lake_assets.errors import (
 from lake_assets.storage.files import write_atomically
 from lake_assets.storage.locks import exclusive_lock
 
-_PARTITION_FIELD = re.compile(r"(identity|year|month|day|hour)\(([^()]+)\)")
 _SETTLED_NS = 1_000_000_000
-_STORE_POLICY = re.compile(r"original|lossless|(?:jpeg|webp):(?:[1-9][0-9]?|100)")
 
 
 _HEADER = """\
@@ -44,67 +42,6 @@ _HEADER = """\
 """
 NEW_REGISTRY_FILE = f"{_HEADER}providers: []\ndatasets: {{}}\n"
 """Content of the file in a new lake."""
-
-
-class ImagePolicy(ContractModel):
-    """How a dataset's images are stored."""
-
-    store: str = "original"
-    """``original``, ``lossless``, ``jpeg:1``–``jpeg:100`` or ``webp:1``–``webp:100``."""
-    longest_side_px: int | None = Field(default=None, ge=16)
-    """Larger images are made smaller; needs another ``store`` than ``original``."""
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> ImagePolicy:
-        if not _STORE_POLICY.fullmatch(self.store):
-            raise ValueError(
-                f"store {self.store!r} is none of original, lossless, jpeg:1..100, webp:1..100"
-            )
-        if self.longest_side_px and self.store == "original":
-            raise ValueError("longest_side_px needs store: lossless, jpeg:N or webp:N")
-        return self
-
-
-def _partition_field(text: str) -> str:
-    if not _PARTITION_FIELD.fullmatch(text):
-        raise ValueError(f"{text!r} is not identity|year|month|day|hour(column), e.g. day(at)")
-    return text
-
-
-class DatasetContract(ContractModel):
-    """What one dataset promises."""
-
-    description: str = ""
-    owner: str = ""
-    image_column: str | None = None
-    """Column that holds or names each row's image; None: found by content."""
-    time_column: str | None = None
-    """Column that says when a row happened."""
-    partition_by: tuple[Annotated[str, AfterValidator(_partition_field)], ...] = ()
-    """Iceberg partition fields, e.g. ``day(at)``; applied when the table is made."""
-    unique_by: tuple[str, ...] = ()
-    """Columns that make a row unique; empty: image and all columns, or no rule without images."""
-    drift: Drift = "evolve"
-    """What becomes of rows that need another schema than the table has."""
-    images: ImagePolicy = ImagePolicy()
-
-    @model_validator(mode="after")
-    def _parts_each_column_once(self) -> DatasetContract:
-        columns = [column for _, column in self.partition_fields()]
-        twice = sorted({column for column in columns if columns.count(column) > 1})
-        if twice:
-            raise ValueError(f"partition_by names {', '.join(twice)} more than once")
-        return self
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """Columns that make a row unique; empty: see ``unique_by``."""
-        return self.unique_by
-
-    def partition_fields(self) -> tuple[tuple[str, str], ...]:
-        """Return (transform, column) pairs."""
-        matches = (_PARTITION_FIELD.fullmatch(text) for text in self.partition_by)
-        return tuple((match[1], match[2]) for match in matches if match)
 
 
 def _provider_name(text: str) -> str:

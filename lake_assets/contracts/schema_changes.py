@@ -7,19 +7,19 @@ equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake_assets.contracts.growth import type_words
+from lake_assets.contracts.growth import is_rewritten, type_words
 from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.list_columns import parents_of
 from lake_assets.contracts.variants import is_variant, main_name
 
-Kind = Literal["added", "widened", "variant"]
+Kind = Literal["added", "widened", "rewritten", "variant"]
 ITEMS = "[]"
 """Step from a list to its items."""
 _SHOWN = 200
@@ -34,7 +34,8 @@ class SchemaChange:
 
     path: str
     change: Kind
-    """``variant``: a column was added for values that its main column cannot hold."""
+    """``rewritten``: its files were written anew, as Iceberg has no way from the old type to the
+    new one. ``variant``: a column was added for values that its main column cannot hold."""
     old_type: str | None
     """In Iceberg's words; None: the place is new."""
     new_type: str
@@ -85,6 +86,27 @@ class ChangeCount:
         )
 
 
+def changes_between(
+    before: Any, after: Any, *, count: Callable[[Steps], int]
+) -> tuple[SchemaChange, ...]:
+    """Return what makes a table of the schema ``before`` one that also has ``after``, by path.
+
+    Args:
+        count: Tells how many values there are at a place.
+    """
+    found = sorted(_changes(before, after), key=lambda change: change.steps)
+    return tuple(
+        SchemaChange(
+            path=path_of(change.steps),
+            change=change.kind,
+            old_type=change.old_type,
+            new_type=change.new_type,
+            rows_affected=count(change.steps),
+        )
+        for change in found
+    )
+
+
 def path_of(steps: Steps) -> str:
     """Return steps as text: ``items[].price``."""
     return ".".join(steps).replace(f".{ITEMS}", ITEMS)
@@ -109,7 +131,8 @@ def _type_changes(before: Any, after: Any, steps: Steps) -> Iterator[_Change]:
     elif _types.is_list(before) and _types.is_list(after):
         yield from _type_changes(before.value_type, after.value_type, (*steps, ITEMS))
     else:
-        yield _Change(steps, "widened", type_words(before), type_words(after))
+        kind: Kind = "rewritten" if is_rewritten(before, after) else "widened"
+        yield _Change(steps, kind, type_words(before), type_words(after))
 
 
 def rows_with_value(rows: Any, steps: Steps) -> Any:
@@ -162,7 +185,7 @@ def needs(rows: Any, schema: Any) -> tuple[Need, ...]:
     Args:
         rows: ``pyarrow.Table``, fitted to ``schema`` without widening.
     """
-    variants = (_Change(steps, "variant", None, "") for steps in _variants(schema))
+    variants = (_Change(steps, "variant", None, "") for steps in variants_in(schema))
     wanted = {change.steps: change for change in (*variants, *_changes(schema, rows.schema))}
     masks = ((change, rows_with_value(rows, steps)) for steps, change in sorted(wanted.items()))
     found = ((change, pc.indices_nonzero(mask).cast(pa.int64())) for change, mask in masks)
@@ -175,14 +198,15 @@ def _need(rows: Any, schema: Any, change: _Change, at: Any) -> Need:
     main = (*change.steps[:-1], main_name(change.steps[-1])) if is_beside else change.steps
     return Need(
         path=path_of(main),
-        expected=_expected(schema, main),
+        expected=type_at(schema, main),
         new_type=None if is_beside else change.new_type,
         rows=at,
         examples=pc.utf8_slice_codeunits(texts, 0, _SHOWN),
     )
 
 
-def _expected(schema: Any, steps: Steps) -> str:
+def type_at(schema: Any, steps: Steps) -> str:
+    """Return the type that a table has at a place, in words."""
     kind = pa.struct(list(schema))
     for step in steps:
         if step == ITEMS:
@@ -203,19 +227,20 @@ def _texts(values: Any, steps: Steps) -> Any:
     return values if is_variant(steps[-1]) else json_texts(values)
 
 
-def _variants(fields: Iterable[Any], above: Steps = ()) -> Iterator[Steps]:
+def variants_in(fields: Iterable[Any], above: Steps = ()) -> Iterator[Steps]:
+    """Yield where a table of these fields has variants, at every depth."""
     for field in fields:
         if is_variant(field.name):
             yield (*above, field.name)
         else:
-            yield from _variants_in(field.type, (*above, field.name))
+            yield from _variants_of(field.type, (*above, field.name))
 
 
-def _variants_in(kind: Any, steps: Steps) -> Iterator[Steps]:
+def _variants_of(kind: Any, steps: Steps) -> Iterator[Steps]:
     if _types.is_struct(kind):
-        yield from _variants(kind, steps)
+        yield from variants_in(kind, steps)
     elif _types.is_list(kind):
-        yield from _variants_in(kind.value_type, (*steps, ITEMS))
+        yield from _variants_of(kind.value_type, (*steps, ITEMS))
 
 
 def lines_of(found: Sequence[Need]) -> list[str]:

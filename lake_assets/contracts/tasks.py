@@ -15,41 +15,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, ValidationError, model_serializer, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
+from lake_assets.contracts.column_types import (
+    ColumnRule,
+    delivered_name,
+    require_one_spelling,
+    schema_of,
+    with_rules_spelled_out,
+)
 from lake_assets.contracts.contract_model import ContractModel, Drift
 from lake_assets.contracts.names import check_name
 from lake_assets.contracts.record_types import RecordType, record_type
 from lake_assets.contracts.registry_text import problems_in_words
-from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
 from lake_assets.errors import InvalidMetadata, InvalidName, InvalidRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pydantic import SerializerFunctionWrapHandler
 
-# pyarrow is imported where types are asked for: most commands load the registry and need none.
-_TYPES = {
-    "string": "string",
-    "int": "int32",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-    "boolean": "bool",
-    "date": "date32",
-    "timestamp": "",
-    "timestamptz": "",
-    "binary": "binary",
-}
-"""Iceberg's names of types (https://iceberg.apache.org/spec/#primitive-types), and Arrow's where
-it has a short one."""
-_LIST = re.compile(r"list<(.+)>")
-_DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
-_MAX_DIGITS = 38
 _ALIKE = 0.8
 _ALIKE_IF_MISSING = 0.6
 """Of two names, as difflib has it. Where one is missing, less alike is a misspelling: `scr`."""
@@ -57,52 +43,10 @@ TASK_COLUMNS = ("provider", "dataset", "variant")
 """Columns of every task's table that say which rows are whose."""
 
 
-def field_type(text: str) -> pa.DataType:
-    """Return the type that a contract calls ``text``: ``long``, ``decimal(9,2)``, ``list<string>``.
-
-    Raises:
-        ValueError: there is none of that name; the message lists those that there are.
-    """
-    import pyarrow as pa
-
-    _type_name(text)
-    inner, decimal = _LIST.fullmatch(text), _DECIMAL.fullmatch(text)
-    if inner:
-        return pa.list_(field_type(inner[1]))
-    if decimal:
-        return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    if text.startswith("timestamp"):
-        return pa.timestamp("us", tz="UTC" if text == "timestamptz" else None)
-    return pa.type_for_alias(_TYPES[text])
-
-
-def _type_name(text: str) -> str:
-    inner, decimal = _LIST.fullmatch(text), _DECIMAL.fullmatch(text)
-    if inner:
-        return f"list<{_type_name(inner[1])}>"
-    if decimal and int(decimal[2]) <= int(decimal[1]) and 0 < int(decimal[1]) <= _MAX_DIGITS:
-        return text
-    if text not in _TYPES:
-        raise ValueError(
-            f"{text!r} is no type; there are {', '.join(_TYPES)}, decimal(P,S) and list<…> of these"
-        )
-    return text
-
-
 def _column_name(text: str) -> str:
     if text.startswith("_") or text.lower() in TASK_COLUMNS:
         raise ValueError(f"{text!r} is a column that the lake fills in itself; rename it")
-    return _delivered_name(text)
-
-
-def _delivered_name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a field has no name; name it, or leave it out")
-    if is_variant(text):
-        raise ValueError(
-            f"{text!r} ends in {VARIANT_SUFFIX}, which the lake adds itself; rename it"
-        )
-    return text
+    return delivered_name(text)
 
 
 def _some(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,22 +56,16 @@ def _some(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ColumnName = Annotated[str, AfterValidator(_column_name)]
-DeliveredName = Annotated[str, AfterValidator(_delivered_name)]
+DeliveredName = Annotated[str, AfterValidator(delivered_name)]
 
 
-class FieldRule(ContractModel):
+class FieldRule(ColumnRule):
     """What one field of a task's records holds."""
 
-    type: Annotated[str, AfterValidator(_type_name)]
     required: bool = False
     """Whether each record has a value, and no empty text or list."""
     allowed: tuple[str, ...] = ()
     """Its values, as text; empty: any."""
-
-    @model_serializer(mode="wrap")
-    def _shortest(self, serialize: SerializerFunctionWrapHandler) -> Any:
-        """Write a rule that is only a type as that type, as people do."""
-        return self.type if self.model_fields_set == {"type"} else serialize(self)
 
 
 class TaskContract(ContractModel):
@@ -157,29 +95,17 @@ class TaskContract(ContractModel):
     @classmethod
     def _spell_out(cls, plain: Any) -> Any:
         """Let a field's rule be just its type."""
-        if not isinstance(plain, Mapping) or not isinstance(plain.get("fields"), Mapping):
-            return plain
-        fields = {
-            name: {"type": rule} if isinstance(rule, str) else rule
-            for name, rule in plain["fields"].items()
-        }
-        return {**plain, "fields": fields}
+        return with_rules_spelled_out(plain, "fields")
 
     @model_validator(mode="after")
     def _is_possible(self) -> TaskContract:
         both = sorted({*self.fields} & {*self.built_in_columns()})
         if both:
             raise ValueError(f"fields: {', '.join(both)} are those of the record type already")
-        self._require_one_spelling()
-        return self
-
-    def _require_one_spelling(self) -> None:
-        spelled: dict[str, str] = {}
         image = [self.image_field] if self.image_field else []
-        for name in (*self.built_in_columns(), *self.metadata_fields(), *self.fields, *image):
-            before = spelled.setdefault(name.lower(), name)
-            if before != name:
-                raise ValueError(f"{before} and {name} are one column; spell them alike")
+        own = (*self.built_in_columns(), *self.metadata_fields(), *self.fields, *image)
+        require_one_spelling(own)
+        return self
 
     @property
     def built_in(self) -> RecordType | None:
@@ -214,12 +140,12 @@ class TaskContract(ContractModel):
 
     def promised_columns(self) -> pa.Schema:
         """Return the columns that the task's table has besides the lake's own."""
-        import pyarrow as pa
+        import pyarrow as pa  # here, as most commands load the registry and need no types
 
         said = [(name, pa.string()) for name in self.metadata_fields()]
-        own = [(name, field_type(rule.type)) for name, rule in self.fields.items()]
+        own = list(schema_of(self.fields))
         built_in = list(self.built_in.schema()) if self.built_in else []
-        known = {field.name for field in built_in} | {name for name, _ in own}
+        known = {field.name for field in (*built_in, *own)}
         if self.image_field:  # text, whatever the first upload calls its images by
             said.append((self.image_field, pa.string()))
         return pa.schema([*[pair for pair in said if pair[0] not in known], *built_in, *own])

@@ -86,6 +86,7 @@ def run_now(
     rebuild: bool,
     on_rows: Callable[[int], None],
     on_wait: Callable[[str], None],
+    accepts_fewer_rows: bool = False,
     on_report: Callable[[RunReport], None] = lambda report: None,
 ) -> tuple[RunReport, ...]:
     """Run the main job, or a task's, in this process for each name in turn; say what became of it.
@@ -96,12 +97,17 @@ def run_now(
         rebuild: Read all their finished uploads again.
         on_rows: Called with the rows read so far of the present dataset.
         on_wait: Called with a dataset's name when another process is ingesting it.
+        accepts_fewer_rows: Whether a rebuild may leave fewer accepted rows than there are.
         on_report: Called with what became of a dataset as soon as that is known.
     """
     from lake_assets.definitions import build_definitions
 
     definitions = build_definitions(str(lake.home))
-    config = {"rebuild": rebuild, "upload_ids": sorted(upload_ids or ())}
+    config = {
+        "rebuild": rebuild,
+        "accepts_fewer_rows": accepts_fewer_rows,
+        "upload_ids": sorted(upload_ids or ()),
+    }
     with lake_instance(lake) as instance:
         close_dead_runs(instance)
         _add_partitions(instance, names)

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lake_assets.contracts.beside import added_up
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.variants import is_variant, main_name, merged_rows
 from lake_assets.ingest import Prepared
@@ -71,6 +72,12 @@ def rejected_metadata(prepared: Prepared) -> dict[str, Any]:
     return {
         "rejected by rule": dg.MetadataValue.md("\n".join(["| rule | rows |", "|--|--:|", *rows]))
     }
+
+
+def beside_metadata(prepared: Prepared) -> dict[str, Any]:
+    """Return which values of these uploads their columns cannot hold, in words."""
+    found = added_up(*(item.outcome.beside for item in prepared.all_uploads))
+    return {"values beside their columns": "; ".join(map(str, found))} if found else {}
 
 
 def schema_metadata(prepared: Prepared) -> dict[str, Any]:

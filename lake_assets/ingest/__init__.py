@@ -2,6 +2,7 @@
 
 ``session`` takes a dataset's lease, recovers what a dead process left and claims what is pending,
 in ``groups``; ``rows`` turns each upload into rows, with ``images``, ``sorting`` and ``state``;
+``growing`` says which columns may take another type, and ``rewriting`` writes their files anew;
 ``parts`` puts those of a group into files; ``changes`` says what to commit and does it, once;
 ``recovery`` and ``ledger`` finish the uploads, and heal what a dead process left; ``rebuild`` keeps
 note of one that is under way; ``trouble`` says what an error means. ``many`` works on several
@@ -27,8 +28,9 @@ with uncollected():
         failed_uploads,
         raise_failures,
     )
+    from lake_assets.ingest.rebuild import RebuildTrial
     from lake_assets.ingest.recovery import finish
-    from lake_assets.ingest.session import ingest, prepared_dataset
+    from lake_assets.ingest.session import ingest, prepared_dataset, try_rebuild
 
 __all__ = [
     "COMMIT_ORDER",
@@ -37,6 +39,7 @@ __all__ = [
     "Ingested",
     "Outcome",
     "Prepared",
+    "RebuildTrial",
     "Request",
     "TableChange",
     "as_one",
@@ -47,4 +50,5 @@ __all__ = [
     "ingest",
     "prepared_dataset",
     "raise_failures",
+    "try_rebuild",
 ]

@@ -16,14 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake_assets.contracts.drift import fit_rows
-from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.names import VariantName
 from lake_assets.contracts.shape_columns import outside_image
 from lake_assets.contracts.tasks import TaskContract, require_metadata
-from lake_assets.contracts.variants import main_name, variant_name
+from lake_assets.contracts.variants import variant_name
 from lake_assets.errors import FatalError, SchemaMismatch
+from lake_assets.ingest.declared import TYPES_RULE, typed_rows
 from lake_assets.ingest.image_names import ImageNames, ImageRow, NoImage
 from lake_assets.ingest.sorting import Rows, SortedBatch
 from lake_assets.ingest.state import DatasetState
@@ -33,9 +32,6 @@ from lake_assets.intake.readers import Unreadable, read_upload
 from lake_assets.intake.readers.row_json import arrow_row_json
 from lake_assets.intake.uploads import Upload
 from lake_assets.storage.system_tables import TASK_COLUMNS
-
-_TYPES_RULE = "fields_hold_their_types"
-
 
 _BATCHES_AT_ONCE = 256
 _ROWS_AT_ONCE = 4_096
@@ -124,17 +120,15 @@ def annotation_plan(
     if not isinstance(name, VariantName) or not isinstance(contract, TaskContract):
         raise FatalError(f"{name} is no variant of a task")
     settings = state.stores.settings
-    declared = contract.promised_columns()
-    _require_spelling(name.task, declared.names, state)
+    _require_spelling(name.task, contract.promised_columns().names, state)
     return AnnotationPlan(
         contract=contract,
         meta=meta,
         root=root,
         options=options,
         images=images,
-        # What is promised by now is read as that, whatever type its column has from before.
-        expected=grow_schema(declared, state.own_columns),
-        declared=declared,
+        expected=state.expected,
+        declared=state.declared,
         batch_rows=settings.batch_size,
         batch_bytes=settings.batch_bytes,
     )
@@ -269,31 +263,11 @@ class _Checker:
 
     def _check_types(self) -> None:
         """Bring the fields that the contract declares into their types; none has a variant."""
-        declared = self._plan.declared
-        given = [name for name in self.table.column_names if main_name(name) in declared.names]
-        if self.table.select(given).schema.equals(declared):
-            return
-        fitted = fit_rows(self.table.select(given), declared, widen=False)
-        for misfit in fitted.misfits:
-            self._reject(misfit.row, _TYPES_RULE, path=misfit.path, expected=misfit.expected,
+        typed = typed_rows(self.table, self._plan.declared)
+        self.table = typed.table
+        for misfit in typed.misfits:
+            self._reject(misfit.row, TYPES_RULE, path=misfit.path, expected=misfit.expected,
                          actual=misfit.actual)  # fmt: skip
-        # As many rows as before, so that positions stay: nothing where one is a misfit.
-        back = pc.index_in(pa.arange(0, self.table.num_rows), fitted.kept)
-        rows = fitted.rows.take(back)
-        for field in declared:
-            variant = variant_name(field.name)
-            if variant in rows.column_names:
-                self._reject_variants(rows[variant], field)
-        others = [name for name in self.table.column_names if name not in given]
-        self.table = pa.table(
-            [*(rows[name] for name in declared.names), *(self.table[name] for name in others)],
-            schema=pa.schema([*declared, *self.table.select(others).schema]),
-        )
-
-    def _reject_variants(self, variants: Any, field: Any) -> None:
-        for position in pc.indices_nonzero(variants.is_valid()).to_pylist():
-            self._reject(position, _TYPES_RULE, path=field.name, expected=str(field.type),
-                         actual=variants[position].as_py()[:200])  # fmt: skip
 
     def _check_required(self) -> None:
         for name in self._contract.required_in_records():

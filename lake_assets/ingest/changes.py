@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from lake_assets.contracts.growth import grow_schema
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import COMMIT_ORDER, Asset, Group, TableChange
+from lake_assets.ingest.state import promised_columns
 from lake_assets.storage.system_tables import IMAGES, QUARANTINE, columns_of, table_spec
 from lake_assets.storage.tables import Commit, Lease, TableSpec
 from lake_assets.storage.tables.parts import schema_of_part
@@ -25,15 +25,14 @@ def changes_of(
     Args:
         rebuild: Whether they replace all that the tables have of the dataset.
     """
-    images = {"provider": name.provider, "dataset": name.dataset}
-    replaced = {"images": images, "raw": name.table_rows, "quarantine": name.own_rows}
     return {
         asset: TableChange(
-            spec=_spec(stores, asset, name, group),
+            spec=spec_of(stores, asset, name, group),
             deliveries=(group.delivery(asset),) if group else (),
-            replaces=(replaced[asset],) if rebuild or _is_rewritten(asset, group) else None,
+            replaces=_replaced(asset, name, group, rebuild=rebuild),
             once=not rebuild,
             lease=lease,
+            gone=group.gone if group and asset == "raw" else (),
             was_asked=asset == "raw",
         )
         for asset in COMMIT_ORDER
@@ -47,7 +46,8 @@ def changes_of(
     }
 
 
-def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) -> TableSpec:
+def spec_of(stores: Stores, asset: Asset, name: Destination, group: Group | None) -> TableSpec:
+    """Return the table of a dataset's ``asset`` as ``group`` needs it."""
     if asset == "images":
         return IMAGES
     if asset == "quarantine":
@@ -56,17 +56,23 @@ def _spec(stores: Stores, asset: Asset, name: Destination, group: Group | None) 
     own = pa.schema([])
     for part in group.parts["raw"] if group else ():
         own = grow_schema(own, schema_of_part(part))
-    if isinstance(contract, TaskContract):
-        # Last: the contract may say another type since the table was made, to which parts fit.
-        before = own if len(own) else stores.tables.schema(name.table) or own
-        own = grow_schema(before, contract.promised_columns())
+    # Last: the contract may say another type since the table was made, to which parts fit.
+    before = own if len(own) else stores.tables.schema(name.table) or own
+    own = grow_schema(before, promised_columns(contract, before))
     lake_columns = columns_of(name).names
     own = pa.schema([field for field in own if field.name not in lake_columns])
     return table_spec(name, contract, own)
 
 
-def _is_rewritten(asset: Asset, group: Group | None) -> bool:
-    return asset == "quarantine" and group is not None and group.is_replay
+def _replaced(
+    asset: Asset, name: Destination, group: Group | None, *, rebuild: bool
+) -> tuple[dict[str, str], ...] | None:
+    if asset == "raw" and group is not None and group.gone:
+        return ({},)
+    if not rebuild and not (asset == "quarantine" and group is not None and group.is_replay):
+        return None
+    images = {"provider": name.provider, "dataset": name.dataset}
+    return ({"images": images, "raw": name.table_rows, "quarantine": name.own_rows}[asset],)
 
 
 def _is_new(stores: Stores, table: str) -> bool:
@@ -93,4 +99,6 @@ def commit(stores: Stores, change: TableChange) -> Commit:
     if change.once and stores.tables.committed(change.spec.name, keys):
         return Commit(table=change.spec.name, keys=(), skipped=keys, rows=0, snapshot_id=None)
     where = None if {} in change.replaces else change.replaces
-    return stores.tables.replace(change.spec, change.deliveries, where=where, lease=change.lease)
+    return stores.tables.replace(
+        change.spec, change.deliveries, where=where, gone=change.gone, lease=change.lease
+    )

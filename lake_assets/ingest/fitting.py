@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.beside import Beside, BesideCount
 from lake_assets.contracts.drift import conform, fit_rows
 from lake_assets.contracts.growth import grow_schema
+from lake_assets.contracts.rewrites import rewritten_places, with_types
 from lake_assets.contracts.schema_changes import (
     ChangeCount,
     Need,
@@ -21,6 +23,7 @@ from lake_assets.contracts.schema_changes import (
     needs,
 )
 from lake_assets.errors import SchemaMismatch
+from lake_assets.ingest.growing import Wishes
 from lake_assets.ingest.sorting import Rows, misfit_row, rejected_row
 from lake_assets.ingest.state import DatasetState
 from lake_assets.intake.model import RejectedRow
@@ -42,12 +45,17 @@ class Fitting:
         # Of a table that only has the lake's own columns so far, as after a first upload of which
         # every row was rejected, nobody has decided any.
         is_made = state.table_columns is not None and len(state.table_columns) > 0
-        self._count = ChangeCount(state.table_columns) if is_made else None
+        # What a rebuild changes is told of all its uploads together.
+        self._count = ChangeCount(state.table_columns) if is_made and not state.is_empty else None
         self._is_fixed = is_made and state.contract.drift != "evolve"
         self._needs: list[Need] = []
+        self._wishes = Wishes(state)
+        self._beside = BesideCount()
 
     def fit(self, rows: Rows) -> tuple[Rows, tuple[RejectedRow, ...]]:
         """Return the rows that fit, in the columns of the table, and the rejections of others."""
+        if not self._is_fixed:
+            self._wishes.see(rows.table, has_images=rows.has_images)
         fitted = fit_rows(rows.table, self.columns, widen=not self._is_fixed, is_decided=True)
         rejected = tuple(misfit_row(rows, item) for item in fitted.misfits)
         kept = rows.take(fitted.rows, fitted.kept)
@@ -62,11 +70,19 @@ class Fitting:
             self._needs += found
         return kept.with_table(conform(kept.table, self.columns)), rejected
 
+    def grows(self) -> bool:
+        """Return whether the table's columns have other types from now on, as these rows need.
+
+        They are to be read and fitted anew then.
+        """
+        return not self._is_fixed and self._wishes.come_true()
+
     def count(self, rows: Any) -> None:
         """Take in rows that go into the table, with the lake's columns (``pyarrow.Table``)."""
         if not rows.num_rows:
             return
         own = rows.drop_columns(columns_of(self._state.name).names)
+        self._beside.add(own)
         if not own.schema.equals(self.written):
             self.written = grow_schema(self.written, own.schema)
         if self._count is not None:
@@ -75,6 +91,10 @@ class Fitting:
     def changes(self) -> tuple[SchemaChange, ...]:
         """Return what the upload changes in its table's schema."""
         return self._count.changes() if self._count else ()
+
+    def beside(self) -> tuple[Beside, ...]:
+        """Return which values of rows that go into the table stand beside their columns."""
+        return self._beside.found()
 
     def require_fit(self) -> None:
         """Raise unless the dataset's table can, and may, take the upload's columns.
@@ -87,9 +107,13 @@ class Fitting:
         if self._needs:
             raise _frozen(state, self._needs)
         # Columns as they were fitted before: asking costs as much as reading ten rows does.
-        is_known = len(state.own_columns) > 0 and self.written.equals(state.own_columns)
+        known = state.table_columns
+        is_known = known is not None and len(known) > 0 and self.written.equals(known)
         if not state.is_empty and not is_known:
-            spec = table_spec(state.name, state.contract, self.written)
+            # Of places that take another type, those that are there are written anew with it.
+            changed = rewritten_places(state.table_schema or (), self.written)
+            own = with_types(self.written, {steps: old for steps, (old, _) in changed.items()})
+            spec = table_spec(state.name, state.contract, own)
             state.stores.tables.require_fit(spec, fitted_to=state.table_schema)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ from lake_assets.ingest.model import FailedUpload, Group, PreparedUpload, Reques
 from lake_assets.ingest.parts import GroupParts, UploadRows
 from lake_assets.ingest.recovery import error_report
 from lake_assets.ingest.replay import prepare_replay
+from lake_assets.ingest.rewriting import write_anew
 from lake_assets.ingest.rows import Job, prepare_upload
 from lake_assets.ingest.state import DatasetState, open_state
 from lake_assets.ingest.trouble import as_known, as_missing
@@ -151,11 +153,13 @@ class _OpenGroup:
                 stores.tables, name, token=self._lease.token, partition_by=state.partition_by
             ) as parts,
         ):
+            state.prepared_files = partial(parts.files, "raw")
             for upload in uploads:
                 self._add(upload, parts, state, pool)
             if not self._prepared:
                 return None
-            return Group(uploads=tuple(self._prepared), parts=parts.close())
+            gone = write_anew(state, parts)
+            return Group(uploads=tuple(self._prepared), parts=parts.close(), gone=gone)
 
     def give_up(self, uploads: Sequence[Upload], error: Exception) -> None:
         """Set all uploads aside: their rows share files, and one could not be written.

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lake_assets.contracts.datasets import ImagePolicy
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import ImagePolicy
 from lake_assets.ingest.seen import SeenKeys
 from lake_assets.intake.model import Batch, ImageRef
 from lake_assets.media.engines import Engine, WorkerDied

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
+from lake_assets.contracts.drift import conform
 from lake_assets.contracts.names import VariantName
 from lake_assets.ingest.model import Prepared, PreparedUpload, TableChange
 from lake_assets.ingest.parts import part_stem
@@ -39,7 +40,8 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
     is_merged = bool(uploads) and not prepared.rebuilt and _is_due(stores, prepared, where)
     if is_merged:
         before = stores.tables.read(UPLOADS.name, where=where)
-        rows = pa.concat_tables([before.select(rows.column_names).cast(rows.schema), rows])
+        # One that an earlier version made has fewer columns.
+        rows = pa.concat_tables([conform(before, rows.schema), rows])
     keys = tuple(item.upload.id for item in uploads)
     return TableChange(
         spec=UPLOADS,
@@ -143,4 +145,5 @@ def _row(item: PreparedUpload, now: datetime) -> dict[str, Any]:
         "finished_at": now,
         **{name: getattr(outcome, name) for name in _COUNTS},
         "data_files": [asdict(file) for file in outcome.data_files],
+        "beside": [asdict(item) for item in outcome.beside],
     }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lake_assets.contracts.beside import Beside
 from lake_assets.contracts.names import Destination
 from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import FatalError, LakeError, StorageUnavailable, UploadsFailed
@@ -30,6 +31,8 @@ class Request:
     """Only these of the pending uploads; None: all."""
     rebuild: bool = False
     """Read all finished uploads again, and put the result in the place of what is there."""
+    accepts_fewer_rows: bool = False
+    """Whether a rebuild may leave fewer accepted rows than there were."""
     run_id: str = ""
     """Dagster run, or empty."""
     on_rows: Callable[[int], None] = lambda rows: None
@@ -69,6 +72,8 @@ class Outcome:
     data_files: tuple[DataFile, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
     """What it changed in the schema of its table; to make the table is no change."""
+    beside: tuple[Beside, ...] = ()
+    """Values of its accepted rows that their columns cannot hold."""
     stayed: Mapping[str, int] = field(default_factory=dict)
     """Of a replay: the rows that it left in the quarantine, by the rule that they break now, or by
     why they could not be tried."""
@@ -107,6 +112,8 @@ class Group:
     uploads: tuple[PreparedUpload, ...]
     """At least one, by id; the first one's folder holds the journal."""
     parts: Mapping[Asset, tuple[Part, ...]]
+    gone: tuple[str, ...] = ()
+    """Paths of the files of their own table whose rows are in ``parts``, in other types."""
 
     @property
     def is_replay(self) -> bool:
@@ -137,6 +144,7 @@ class Group:
         plain = {
             "outcomes": [asdict(item.outcome) for item in self.uploads],
             "parts": {asset: [asdict(p) for p in self.parts[asset]] for asset in COMMIT_ORDER},
+            "gone": self.gone,
         }
         folder = self.uploads[0].upload.folder
         write_atomically(folder / JOURNAL_FILE, sealed_json(plain).encode())
@@ -182,6 +190,7 @@ def read_group(
             asset: tuple(_own_part(item, folder_of(asset)) for item in plain["parts"][asset])
             for asset in COMMIT_ORDER
         },
+        gone=tuple(plain.get("gone", ())),
     )
 
 
@@ -209,9 +218,10 @@ def drop_journal(upload: Upload) -> None:
 def outcome_from_plain(plain: Mapping[str, Any]) -> Outcome:
     """Return the outcome that ``dataclasses.asdict`` made ``plain`` of."""
     files = tuple(DataFile(**item) for item in plain["data_files"])
-    # Journals of earlier versions have none.
+    # Journals of earlier versions have neither.
     changes = tuple(SchemaChange(**item) for item in plain.get("schema_changes", ()))
-    return Outcome(**{**plain, "data_files": files, "schema_changes": changes})
+    beside = tuple(Beside(**item) for item in plain.get("beside", ()))
+    return Outcome(**{**plain, "data_files": files, "schema_changes": changes, "beside": beside})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +266,8 @@ class TableChange:
     once: bool = False
     """Whether rows are replaced only if none of these deliveries is in the table yet: after a crash
     it may be the second time."""
+    gone: tuple[str, ...] = ()
+    """Paths of all files of the table, in whose place the deliveries come; empty: none goes."""
     was_asked: bool = False
     """Whether the table took these columns when it was asked, before the parts were written."""
 

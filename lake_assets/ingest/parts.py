@@ -9,6 +9,7 @@ in any part.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +62,7 @@ class GroupParts:
         self._shared: dict[Asset, PartWriter] = {}
         self._waiting: dict[Asset, list[Any]] = {asset: [] for asset in COMMIT_ORDER}
         self._waiting_bytes = 0
+        self._writers = 0
         self._parts: dict[Asset, list[Part]] = {asset: [] for asset in COMMIT_ORDER}
 
     def writer(self, asset: Asset, stem: str) -> PartWriter:
@@ -81,14 +83,30 @@ class GroupParts:
         if self._waiting_bytes >= _SHARED_BYTES:
             self._write_waiting()
 
+    def files(self, asset: Asset) -> Iterator[str]:
+        """Yield the paths of parts with the rows of all that was taken in; some may come twice."""
+        # Those that are finished first: who finds what he looks for leaves the others open, and
+        # small uploads go on sharing them.
+        yield from [part.path for part in self._parts[asset]]
+        yield from [part.path for part in self.settle()[asset]]
+
+    def settle(self) -> Mapping[Asset, Sequence[Part]]:
+        """Finish the parts of all that was taken in, and return them."""
+        self._write_waiting()
+        for asset, shared in self._shared.items():
+            self._parts[asset] += shared.close()
+        self._shared.clear()
+        return self._parts
+
+    def exchange(self, asset: Asset, gone: Sequence[Part], new: Sequence[Part]) -> None:
+        """Take some parts in the place of others, which are removed."""
+        self._parts[asset] = [part for part in self._parts[asset] if part not in gone] + [*new]
+        for part in gone:
+            Path(part.path).unlink()
+
     def close(self) -> dict[Asset, tuple[Part, ...]]:
         """Finish all parts and return them."""
-        self._write_waiting()
-        return {
-            asset: (*self._parts[asset], *(shared.close() if shared else ()))
-            for asset in COMMIT_ORDER
-            for shared in [self._shared.get(asset)]
-        }
+        return {asset: tuple(parts) for asset, parts in self.settle().items()}
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +127,9 @@ class GroupParts:
             if not tables:
                 continue
             if asset not in self._shared:
-                self._shared[asset] = self._stack.enter_context(self.writer(asset, "group"))
+                self._writers += 1
+                writer = self.writer(asset, f"group{self._writers}")
+                self._shared[asset] = self._stack.enter_context(writer)
             self._shared[asset].write(_as_one(tables))
             tables.clear()
         self._waiting_bytes = 0
@@ -178,6 +198,7 @@ class UploadRows:
         self._own = None
         self.waiting = {asset: [] for asset in COMMIT_ORDER}
         self.waiting_bytes = 0
+        self.parts = dict.fromkeys(COMMIT_ORDER, ())
 
     def close(self) -> None:
         """Finish the upload's own parts, if it has any."""

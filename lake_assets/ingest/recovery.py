@@ -41,6 +41,8 @@ from lake_assets.ingest.rebuild import end_rebuild
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
 from lake_assets.storage.tables import Lease
+from lake_assets.storage.tables.locations import local_path
+from lake_assets.storage.tables.tree import table_tree
 from lake_assets.stores import Stores
 
 _log = logging.getLogger(__name__)
@@ -166,7 +168,7 @@ def _remove_unused_parts(
 
 
 def remove_unused(stores: Stores, table: str, paths: Sequence[Path]) -> None:
-    """Remove those of ``paths`` that ``table`` does not name.
+    """Remove those of ``paths`` that no snapshot of ``table`` names.
 
     Raises:
         FatalError: if the table's files lie elsewhere, as in a copy of a lake: then nothing can
@@ -184,9 +186,21 @@ def remove_unused(stores: Stores, table: str, paths: Sequence[Path]) -> None:
             "back where it was made",
             table=table,
         )
-    for path in paths:
-        if os.path.realpath(path) not in used:
-            path.unlink(missing_ok=True)
+    left = [path for path in paths if os.path.realpath(path) not in used]
+    for path in _without_history(stores, table, left):
+        path.unlink(missing_ok=True)
+
+
+def _without_history(stores: Stores, table: str, paths: Sequence[Path]) -> list[Path]:
+    """Return those of ``paths`` that no snapshot names: older ones have what was written anew."""
+    plan = stores.tables.plan(table) if paths and stores.tables.exists(table) else None
+    if plan is None:
+        return list(paths)
+    tree = table_tree(Path(local_path(plan.metadata_location)))
+    if tree.problems:  # `lake verify` tells of them, and of what is left over
+        return []
+    named = {os.path.realpath(path) for path in tree.files}
+    return [path for path in paths if os.path.realpath(path) not in named]
 
 
 def require_archive(stores: Stores, name: Destination, archived: Sequence[Upload]) -> None:

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
+from lake_assets.contracts.beside import added_up
 from lake_assets.errors import (
     FatalError,
     InvalidManifest,
@@ -186,6 +187,7 @@ class _Attempt:
             ),
             data_files=(*before.data_files, *reading.new_files(frozenset(known))),
             schema_changes=(*before.schema_changes, *more.schema_changes),
+            beside=added_up(before.beside, more.beside),
         )
         self._job.state.remember(reading.fitting.written, ())
 

@@ -14,11 +14,12 @@ from functools import partial
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, dataset_of
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import FatalError, UnreadableSource, UnsupportedFormat
 from lake_assets.ingest.annotations import open_annotations, sorted_annotations
+from lake_assets.ingest.declared import typed_batches
 from lake_assets.ingest.fitting import Fitting
 from lake_assets.ingest.images import LookPlan, image_row, look_at_batches
 from lake_assets.ingest.model import Outcome, PreparedUpload
@@ -75,6 +76,7 @@ def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
 
     A data file that cannot be read is one rejected row. Where some of its rows had come out before
     the damage was met, the upload is read again without it: its mended redelivery will bring them.
+    It is also read again, once, where its rows need other types than their table has.
 
     Raises:
         LakeError: when the upload as a whole cannot be used, as one of which nothing else than
@@ -88,7 +90,10 @@ def prepare_upload(job: Job, upload: Upload, rows: RowSink) -> PreparedUpload:
         try:
             with tuned_for(upload.manifest.byte_count):
                 preparation.run()
-            break
+            if not preparation.fitting.grows():
+                break
+            job.state.forget_rows(upload.id)
+            rows.begin_anew()
         except (UnreadableSource, UnsupportedFormat) as error:
             name = str(error.context.get("file", ""))
             if name in unreadable or not any(file.name == name for file in files):
@@ -126,12 +131,11 @@ def _batches(
     settings = job.state.stores.settings
     has_images = any(file.role == "image" for file in files) or upload.manifest.options.image_column
     rows = min(settings.batch_size, IMAGE_BATCH_ROWS) if has_images else settings.batch_size
-    expected = job.state.own_columns if len(job.state.own_columns) else None
     return read_upload(
         upload.files_folder,
         files,
         upload.manifest.options,
-        expected=expected,
+        expected=job.state.expected,
         batch_rows=rows,
         batch_bytes=settings.batch_bytes,
         unreadable=unreadable,
@@ -216,7 +220,7 @@ class Preparation:
         )
         batches = _batches(self._job, self._upload, files, self._unreadable)
         for seen in look_at_batches(
-            self._counted(batches),
+            typed_batches(self._counted(batches), state.declared),
             self._job.engine,
             plan=plan,
             known=state.images,
@@ -336,4 +340,5 @@ class Preparation:
             rejected_by_rule=counts.rejected_by_rule,
             data_files=self.files.data_files(self._unreadable),
             schema_changes=self.fitting.changes(),
+            beside=self.fitting.beside(),
         )

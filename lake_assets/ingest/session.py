@@ -23,7 +23,14 @@ from lake_assets.ingest.model import (
     PreparedUpload,
     Request,
 )
-from lake_assets.ingest.rebuild import begin_rebuild, rebuild_is_unfinished
+from lake_assets.ingest.rebuild import (
+    RebuildTrial,
+    begin_rebuild,
+    fewer_rows,
+    rebuild_is_unfinished,
+    trial_of,
+    with_changes,
+)
 from lake_assets.ingest.recovery import (
     claim,
     finish,
@@ -94,22 +101,36 @@ def prepared_dataset(stores: Stores, request: Request) -> AbstractContextManager
 
 @contextmanager
 def _prepared(stores: Stores, request: Request, done: _Done) -> Iterator[Prepared]:
-    name = request.name
+    with _held(stores, request, done) as dataset:
+        if request.rebuild or rebuild_is_unfinished(stores, request.name):
+            yield dataset.prepare_rebuild()
+        else:
+            yield dataset.prepare_pending()
+
+
+def try_rebuild(stores: Stores, request: Request) -> RebuildTrial:
+    """Return what a rebuild would come to; no table, and nothing in staging, is changed.
+
+    Raises:
+        DatasetBusy, InvalidRequest, and whatever would end the rebuild.
+    """
+    with _held(stores, request, _Done()) as dataset:
+        return dataset.try_rebuild()
+
+
+@contextmanager
+def _held(stores: Stores, request: Request, done: _Done) -> Iterator[_Dataset]:
     with (
         _sealing(stores),
         stores.tables.leases.hold(
-            str(name),
+            str(request.name),
             wait_s=stores.settings.busy_timeout_s if request.wait_s is None else request.wait_s,
             run_id=request.run_id,
             on_wait=request.on_wait,
         ) as lease,
         known_errors(stores, lease),
     ):
-        dataset = _Dataset(stores, request, lease, done)
-        if request.rebuild or rebuild_is_unfinished(stores, name):
-            yield dataset.prepare_rebuild()
-        else:
-            yield dataset.prepare_pending()
+        yield _Dataset(stores, request, lease, done)
 
 
 @contextmanager
@@ -164,11 +185,16 @@ class _Dataset:
         self._commit(self.prepare_pending())
         self._done.before.clear()  # the rebuild has them too
         stores, name = self._stores, self._request.name
-        archived = list(stores.staging.uploads(State.DONE, name=name))
-        require_archive(stores, name, archived)
         self._new_token()
-        with open_pool(stores) as pool:
-            group = self._prepare(archived, pool, is_rebuild=True)
+        group = self._prepare_archived()
+        trial = trial_of(stores, name, group)
+        # One that was begun was agreed to, and some tables may be new by now.
+        is_agreed = self._request.accepts_fewer_rows or rebuild_is_unfinished(stores, name)
+        if trial.loses_rows and not is_agreed:
+            if group:
+                group.discard()
+            raise fewer_rows(trial)
+        group = group and with_changes(group, trial.changes)
         _make_durable(stores)
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
@@ -176,6 +202,21 @@ class _Dataset:
         prepared = self._prepared(group, is_rebuild=True)
         tell_schema_changes(stores, prepared)
         return prepared
+
+    def try_rebuild(self) -> RebuildTrial:
+        """Read all that was ingested again, and return what a rebuild would come to."""
+        group = self._prepare_archived()
+        trial = trial_of(self._stores, self._request.name, group)
+        if group:
+            group.discard()
+        return trial
+
+    def _prepare_archived(self) -> Group | None:
+        stores, name = self._stores, self._request.name
+        archived = list(stores.staging.uploads(State.DONE, name=name))
+        require_archive(stores, name, archived)
+        with open_pool(stores) as pool:
+            return self._prepare(archived, pool, is_rebuild=True)
 
     def _pending(self) -> list[Upload]:
         wanted = self._request.upload_ids

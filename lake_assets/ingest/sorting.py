@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.drift import Misfit
 from lake_assets.contracts.identity import keyed_record_ids, positional_record_ids
 from lake_assets.contracts.names import Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.contracts.variants import main_name
 from lake_assets.errors import SchemaMismatch

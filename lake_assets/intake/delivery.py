@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName, check_name
 from lake_assets.contracts.registry import (
-    DatasetContract,
     Registry,
     load_registry,
     update_registry,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination
-from lake_assets.contracts.registry import DatasetContract
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.storage.tables import TableSpec
 
@@ -101,6 +101,9 @@ QUARANTINE = TableSpec(
 )
 
 _DATA_FILE = pa.struct([("name", pa.string()), ("sha256", pa.string()), ("rows", pa.int64())])
+_BESIDE = pa.struct(
+    [("path", pa.string()), ("type", pa.string()), ("values", pa.int64()), ("example", pa.string())]
+)
 
 UPLOADS = TableSpec(
     name="lake.uploads",
@@ -137,6 +140,11 @@ UPLOADS = TableSpec(
                 pa.list_(_DATA_FILE),
                 "Its files of rows; one that comes again is a duplicate as a whole.",
             ),
+            _column(
+                "beside",
+                pa.list_(_BESIDE),
+                "Values that their columns cannot hold, by column; they are in its variant.",
+            ),
         ]
     ),
 )
@@ -153,7 +161,7 @@ SCHEMA_CHANGES = TableSpec(
             _column("task", pa.string(), "Kind of annotation, or raw."),
             _column("variant", pa.string(), "Version of the annotation, or empty."),
             _column("path", pa.string(), "Place that changed, as items[].price."),
-            _column("change", pa.string(), "added, widened or variant."),
+            _column("change", pa.string(), "added, widened, rewritten or variant."),
             _column("old_type", pa.string(), "Its type before; null: it is new."),
             _column("new_type", pa.string(), "Its type since."),
             _column("upload_id", pa.string(), "Upload that needed it."),

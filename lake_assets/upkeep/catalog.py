@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 from ulid import ULID
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import TASKS, DatasetName, Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract, Registry
+from lake_assets.contracts.registry import Registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.query.duckdb import LakeSql, connect, disk_errors
 from lake_assets.storage.files import storage_errors

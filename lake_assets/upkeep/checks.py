@@ -8,11 +8,12 @@ the ledger and the tables of images and rejected rows, is read once for all of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
+from lake_assets.contracts.growth import type_words
 from lake_assets.contracts.names import (
     DatasetName,
     Destination,
@@ -32,38 +33,9 @@ from lake_assets.storage.system_tables import (
     columns_of,
 )
 from lake_assets.stores import Stores
+from lake_assets.upkeep.beside_check import no_value_stands_beside_its_column
+from lake_assets.upkeep.check_model import Check, CheckResult, Results, Rule
 from lake_assets.upkeep.look import Look, rows_of, summary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """What one check found."""
-
-    passed: bool
-    summary: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
-
-
-Results = dict[Destination, CheckResult]
-Rule = Callable[[Stores, Sequence[Any]], Results]
-"""Takes datasets or, if it is about a task's asset, variants."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A rule about datasets."""
-
-    name: str
-    asset: str
-    """The asset that it is about: ``raw``, ``images`` or ``quarantine``."""
-    blocking: bool
-    rule: Rule
-    """Returns what it found of each dataset that it is asked about."""
-
-    @property
-    def description(self) -> str:
-        """What is true when it passes."""
-        return (self.rule.__doc__ or "").strip().splitlines()[0]
 
 
 def rows_are_accounted_for(stores: Stores, names: Sequence[Destination]) -> Results:
@@ -114,7 +86,10 @@ def accepted_rows_are_in_the_table(stores: Stores, names: Sequence[Destination])
 
 
 def schema_matches_table(stores: Stores, names: Sequence[Destination]) -> Results:
-    """The table has the lake's columns and those that its contract names; its files can be read."""
+    """The table has the columns that its contract names, of the types that it declares.
+
+    And those that the lake adds; and its files can be read.
+    """
     look = Look(stores, names)
     registry = stores.registry()
     results: Results = {}
@@ -126,13 +101,30 @@ def schema_matches_table(stores: Stores, names: Sequence[Destination]) -> Result
         known = {main_name(column).lower() for column in schema.names}
         promised = _promised_columns(registry, name)
         missing = sorted(column for column in promised if column.lower() not in known)
+        wrong = list(_other_types(registry, name, schema))
         look.rows(name.table, f"SELECT * FROM {name.table} LIMIT 0", parameters=())
+        found = summary(f"{len(schema)} columns as promised", "columns are missing", missing)
         results[name] = CheckResult(
-            passed=not missing,
-            summary=summary(f"{len(schema)} columns as promised", "columns are missing", missing),
-            numbers={"columns": len(schema), "missing_columns": len(missing)},
-        )
+            passed=not missing and not wrong,
+            summary="; ".join([*([found] if missing or not wrong else []), *wrong]),
+            numbers={"columns": len(schema), "missing_columns": len(missing),
+                     "other_types": len(wrong)},
+        )  # fmt: skip
     return results
+
+
+def _other_types(registry: Registry, name: Destination, schema: Any) -> Iterator[str]:
+    """Yield, in words, which columns have another type than the dataset's contract declares."""
+    if isinstance(name, VariantName):
+        return
+    kinds = {field.name.lower(): field.type for field in schema}
+    for field in registry.contract(name).promised_columns():
+        kind = kinds.get(field.name.lower(), field.type)
+        if not kind.equals(field.type):
+            yield (
+                f"{field.name} is {type_words(kind)}, and the contract says "
+                f"{type_words(field.type)}: `lake process start --dataset {name} --rebuild`"
+            )
 
 
 def _promised_columns(registry: Registry, name: Destination) -> set[str]:
@@ -141,7 +133,7 @@ def _promised_columns(registry: Registry, name: Destination) -> set[str]:
         contract = registry.tasks.get(name.task, TaskContract())
         return promised | {*contract.promised_columns().names, *contract.key}
     dataset = registry.contract(name)
-    promised |= {*dataset.key} | ({dataset.time_column} if dataset.time_column else set())
+    promised |= {*dataset.key, *dataset.columns, dataset.time_column or ""} - {""}
     # Columns with image bytes are taken out of rows; what is left of them is `_image`.
     return promised - {dataset.image_column or ""}
 
@@ -194,7 +186,11 @@ def rejected_share_is_small(stores: Stores, names: Sequence[Destination]) -> Res
 
 
 def schema_has_not_drifted(stores: Stores, names: Sequence[Destination]) -> Results:
-    """The latest finished upload changed nothing in the table's schema."""
+    """The latest finished upload changed nothing in the table's schema.
+
+    News, which passes again with the next upload: it alone tells of columns that were added. That
+    values stand beside a column is a state, of which ``no_value_stands_beside_its_column`` tells.
+    """
     look = Look(stores, names)
     changes = look.by_name(
         SCHEMA_CHANGES.name,
@@ -246,6 +242,10 @@ _RULES = (
     Check(name="every_image_is_stored", asset="images", blocking=True, rule=every_image_is_stored),
     Check(
         name="schema_has_not_drifted", asset="raw", blocking=False, rule=schema_has_not_drifted
+    ),
+    Check(
+        name="no_value_stands_beside_its_column", asset="raw", blocking=False,
+        rule=no_value_stands_beside_its_column,
     ),
     Check(
         name="rejected_share_is_small", asset="quarantine", blocking=False,

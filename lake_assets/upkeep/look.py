@@ -105,6 +105,18 @@ class Look:
             answer: list[tuple[Any, ...]] = relation.fetchall()
         return answer
 
+    def of_all_rows(self, name: Destination, asked: str) -> tuple[Any, ...]:
+        """Return what aggregates of any columns are over the rows of ``name``.
+
+        Args:
+            asked: What stands between SELECT and FROM. The table must be there.
+        """
+        sql = f"SELECT {asked} FROM {rows_of(name, name.table)}"
+        relation = self._sql.query(sql, (), prune=_own(name))
+        with disk_errors(self._tables.warehouse):
+            (answer,) = relation.fetchall()
+        return tuple(answer)
+
     def of_one(self, name: Destination, sql: str) -> list[tuple[Any, ...]]:
         """Return what a query answers whose parameters are a dataset's provider and name."""
         relation = self._sql.query(sql, (name.provider, name.dataset), prune=_own(name))

@@ -18,11 +18,10 @@ from lake_assets.contracts.tasks import TaskContract
 from lake_assets.contracts.variants import is_variant, variant_name
 from lake_assets.storage.system_tables import IMAGES
 from lake_assets.stores import Stores
+from lake_assets.upkeep.beside_check import no_value_stands_beside_its_column
+from lake_assets.upkeep.check_model import Check, CheckResult, Results
 from lake_assets.upkeep.checks import (
     CHECKS,
-    Check,
-    CheckResult,
-    Results,
     accepted_rows_are_in_the_table,
     damage_fails,
     rejected_share_is_small,
@@ -198,6 +197,7 @@ _RULES = (
     (fields_hold_allowed_values, True),
     (keys_are_unique, True),
     (schema_has_not_drifted, False),
+    (no_value_stands_beside_its_column, False),
     (rejected_share_is_small, False),
 )
 TASK_CHECKS = tuple(

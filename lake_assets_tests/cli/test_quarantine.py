@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.lake import Lake
 from lake_assets_tests.cli.conftest import Run
 

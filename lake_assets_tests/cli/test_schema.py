@@ -180,3 +180,88 @@ def test_a_table_may_be_meant_by_its_name(typed: Run, lake: Lake, files: list[Pa
     result = typed("schema", "show", "tasks.ocr")
     assert (result.code, "there is no table tasks.ocr (known: none yet)" in result.err) == (1, True)
     assert "known: lake." in typed("schema", "show", "lake.nothing").err
+
+
+def deliver(lake: Lake, text: str) -> str:
+    Path("a.csv").write_text(text)
+    upload = lake.upload_raw_data("a.csv", provider="acme", dataset="d", create_provider=True)
+    return upload.id
+
+
+def test_values_beside_a_column_are_told_until_they_are_gone(typed: Run, process: Run, lake: Lake):
+    told = '1 value of amount (long) stands beside it in amount__variant, for example "n/a"'
+    lake.ingest(deliver(lake, "id,amount\n1,10\n2,20\n"))
+    upload_id = deliver(lake, "id,amount\n3,30\n4,n/a\n")
+    assert f"  warning: {told}" in process("process", "start", "--wait").out
+    assert f"  warning: {told}" in typed("process", "status", upload_id).out
+    status = typed("process", "status", upload_id, "--json").json
+    assert status["outcome"]["beside"] == [
+        {"path": "amount", "type": "long", "values": 1, "example": '"n/a"'}
+    ]
+    clean = deliver(lake, "id,amount\n5,50\n")
+    lake.ingest(clean)
+    assert "warning" not in typed("process", "status", clean).out
+    (row,) = [row for row in typed("check", "--json").json["checks"]
+              if row["check"] == "no_value_stands_beside_its_column"]  # fmt: skip
+    assert row["outcome"] == "warning"
+    assert row["summary"].startswith(f"{told}. Say with `lake config dataset set acme/d --column")
+
+
+def test_columns_are_declared_before_the_first_upload(typed: Run, lake: Lake):
+    lake.create_provider("acme")
+    answer = typed("config", "dataset", "set", "acme/d", "--column", "zip=string",
+                   "--column", "amount=decimal(12,2)")  # fmt: skip
+    assert answer.code == 0
+    assert answer.out == "acme/d: declared zip string, amount decimal(12,2)\n"
+    assert "  amount: decimal(12,2), as the contract says" in typed("schema", "show", "acme/d").out
+    upload_id = deliver(lake, "zip,amount\n007,1.50\n008,1.005\n")
+    diff = typed("schema", "diff", "acme/d", "a.csv").out
+    assert "1 of 2 rows break the contract." in diff
+    assert "  zip: string" in diff
+    lake.ingest(upload_id)
+    rejected = typed("process", "status", upload_id).out
+    assert "rejected: 1 by fields_hold_their_types" in rejected
+    found = typed("sql", "select zip, amount from acme.d", "--json").json["rows"]
+    assert found == [["007", "1.50"]]
+    assert "amount: decimal(12,2)" in typed("config", "dataset", "show", "acme/d").out
+
+
+def test_a_declaration_that_contradicts_the_table_says_what_to_run(
+    typed: Run, process: Run, lake: Lake
+):
+    lake.ingest(deliver(lake, "zip\n7\n"))
+    answer = typed("config", "dataset", "set", "acme/d", "--column", "zip=string")
+    assert "process start --dataset acme/d --rebuild" in answer.out
+    shown = typed("schema", "show", "acme/d").out
+    assert "the contract says string: a rebuild reads it so" in shown
+    deliver(lake, "zip\n008\n")
+    started = process("process", "start", "--wait")
+    assert started.code == 1
+    assert "schema_matches_table. `lake check --dataset acme/d` says why" in started.err
+    checked = typed("check", "--dataset", "acme/d")
+    assert checked.code == 1
+    assert (
+        "zip is long, and the contract says string: `lake process start --dataset acme/d --rebuild`"
+        in checked.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (("acme/d", "--column", "a=money"), 1, "'money' is no type; there are string, int"),
+        (("acme/d", "--column", "_image=long"), 1, "a column that the lake fills in itself"),
+        (("acme/d", "--column", "a"), 2, "--column 'a' is not NAME=VALUE."),
+        (("acme/d",), 2, "Missing option '--column'."),
+        (("other/d", "--column", "a=long"), 1, "unknown provider 'other'"),
+        (("--column", "a=long"), 2, "Missing argument 'P/D'."),
+    ],
+)
+def test_a_declaration_that_is_none_changes_nothing(
+    typed: Run, lake: Lake, words: tuple[str, ...], code: int, problem: str
+):
+    lake.create_provider("acme")
+    answer = typed("config", "dataset", "set", *words)
+    assert (answer.code, answer.out) == (code, "")
+    assert problem in answer.err
+    assert lake.registry.datasets == {}

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.ingest.model import Outcome
 from lake_assets.lake import Lake

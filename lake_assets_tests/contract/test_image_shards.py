@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 from PIL import Image
 
+from lake_assets.contracts.datasets import ImagePolicy
 from lake_assets.contracts.names import DatasetName
-from lake_assets.contracts.registry import ImagePolicy
 from lake_assets.errors import StorageUnavailable
 from lake_assets.ingest.images import LookPlan, look_at_batches
 from lake_assets.ingest.seen import SeenKeys

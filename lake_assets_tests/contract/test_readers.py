@@ -301,7 +301,8 @@ def test_a_value_that_does_not_fit_the_table_is_its_variant(staged, column, time
     variants = []
     if as_text is not None:
         staged.add("a.csv", as_csv([{"k": 1, column: as_text}, {"k": 2, column: ""}] * times))
-        variants += [json.dumps(as_text), None] * times
+        is_number = column in ("n", "small", "x", "money")
+        variants += [as_text if is_number else json.dumps(as_text), None] * times
     staged.add("b.jsonl", as_jsonl([{"k": 1, column: as_json}, {"k": 2, column: None}] * times))
     variants += [variant, None] * times
     result = staged.read(expected=TABLE)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, VariantName
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.registry import update_registry
 from lake_assets.contracts.tasks import TaskContract
 from lake_assets.errors import InvalidMetadata, InvalidRequest, UploadsFailed
 from lake_assets.intake.uploads import Upload

@@ -12,7 +12,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName
+from lake_assets.contracts.registry import update_registry
 from lake_assets.defs import progress
 from lake_assets.defs.ingestion import runs
 from lake_assets.defs.ingestion.assets import ingest_dataset
@@ -249,6 +251,23 @@ def test_a_rebuild_that_would_lose_rows_is_refused(shell: Shell):
     assert not result.success
     assert "cannot be rebuilt" in failed_step(result).user_failure_data.description
     assert rows_of(shell.lake, SHOPS) == before
+
+
+def test_a_rebuild_that_accepts_fewer_rows_asks_to_be_told_so(shell: Shell):
+    deliver(shell.lake, PEOPLE)
+    deliver(shell.lake, PEOPLE.slice(0, 1).append_column("more", [["x"]]))
+    assert shell.run(SHOPS).success
+    before = rows_of(shell.lake, SHOPS)
+    contract = DatasetContract(unique_by=("name",))
+    path = shell.lake.stores.layout.registry_file
+    update_registry(path, lambda registry: registry.with_dataset(SHOPS, contract))
+    result = shell.run(SHOPS, config={"rebuild": True})
+    assert not result.success
+    told = failed_step(result).user_failure_data.description
+    assert f"would leave {len(before) - 1} of {len(before)} accepted rows" in told
+    assert rows_of(shell.lake, SHOPS) == before
+    assert shell.run(SHOPS, config={"rebuild": True, "accepts_fewer_rows": True}).success
+    assert len(rows_of(shell.lake, SHOPS)) == len(before) - 1
 
 
 def test_a_run_in_a_lake_that_was_copied_fails_and_its_uploads_wait(shell: Shell, tmp_path: Path):

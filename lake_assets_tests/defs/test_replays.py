@@ -5,7 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from lake_assets.contracts.registry import DatasetContract, update_registry
+from lake_assets.contracts.datasets import DatasetContract
+from lake_assets.contracts.registry import update_registry
 from lake_assets_tests.defs.conftest import DAGSTERS_OWN_WARNINGS, OTHER, Shell, deliver
 
 pytestmark = DAGSTERS_OWN_WARNINGS

@@ -16,7 +16,7 @@ from lake_assets_tests.policy.package_source import REPOSITORY
 
 ALL = (
     "images", "rows", "commits", "startup", "memory", "growth", "partitions", "contracts",
-    "queries",
+    "queries", "rewrites",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ CHECKS = {
     ("raw", "accepted_rows_are_in_the_table"): ("datasets", True),
     ("raw", "schema_matches_table"): ("datasets", True),
     ("raw", "schema_has_not_drifted"): ("datasets", False),
+    ("raw", "no_value_stands_beside_its_column"): ("datasets", False),
     ("images", "every_image_is_stored"): ("datasets", True),
     ("quarantine", "rejected_share_is_small"): ("datasets", False),
 }

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
-from lake_assets.contracts.registry import DatasetContract, Registry, update_registry
+from lake_assets.contracts.registry import Registry, update_registry
 from lake_assets.errors import UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
@@ -30,6 +31,8 @@ from lake_assets.lake import Lake
 from lake_assets.storage.files import storage_errors
 from lake_assets.upkeep.verify import Choice, Severity, verify
 from lake_assets.upkeep.verify import Request as VerifyRequest
+from lake_assets_tests.torture import growing
+from lake_assets_tests.torture.growing import MARKS, MORE_MARKS, TALLIES
 from lake_assets_tests.torture.notes import allow_languages, notes_on, write_notes
 
 PHOTOS, TICKS, SLIPS, BASKETS = (
@@ -267,6 +270,13 @@ def _with_other_columns(lake: Lake, folder: Path) -> None:
         deliver(lake, write_baskets(folder / name, seed=seed), BASKETS)
 
 
+def _with_declared_columns(lake: Lake, folder: Path) -> None:
+    """Since the table was made its contract declares a column that it has, and one that is new."""
+    _with_other_columns(lake, folder)
+    columns = {"total": "int", "price": "decimal(9,2)"}
+    _promise(lake, BASKETS, DatasetContract.model_validate({"columns": columns}))
+
+
 def _with_rejected_columns(lake: Lake, folder: Path) -> None:
     """Rows that needed other columns were rejected; by now the contract lets them in."""
     _promise(lake, BASKETS, DatasetContract(drift="quarantine"))
@@ -357,6 +367,37 @@ SCENARIOS: Mapping[str, Scenario] = {
         heal=ingest,
         again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
         constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "types rewritten": Scenario(
+        prepare=lambda lake, folder: growing.with_tallies(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((TALLIES, "second.parquet"), (TALLIES, "third.parquet")),
+    ),
+    "types rewritten in two groups": Scenario(
+        prepare=lambda lake, folder: growing.with_tallies(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((TALLIES, "second.parquet"), (TALLIES, "first.parquet")),
+        constants={(groups, "GROUP_UPLOADS"): 1},
+    ),
+    "types of annotations rewritten": Scenario(
+        prepare=lambda lake, folder: growing.with_marks(lake, folder, deliver),
+        act=ingest,
+        heal=ingest,
+        again=((MARKS, "fractions.jsonl"), (MORE_MARKS, "whole.jsonl")),
+    ),
+    "rebuild with corrected types": Scenario(
+        prepare=lambda lake, folder: growing.with_corrected_marks(lake, folder, deliver),
+        act=growing.rebuild_marks,
+        heal=growing.rebuild_marks,
+        again=((MARKS, "marks.csv"), (MORE_MARKS, "more.csv")),
+    ),
+    "declared columns": Scenario(
+        prepare=_with_declared_columns,
+        act=ingest,
+        heal=ingest,
+        again=((BASKETS, "second.parquet"), (BASKETS, "third.parquet")),
     ),
     "rebuild with other columns": Scenario(
         prepare=_with_rejected_columns,

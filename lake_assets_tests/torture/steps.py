@@ -13,6 +13,7 @@ from typing import Any
 
 from lake_assets.lake import Lake
 from lake_assets.media.engines import Engine
+from lake_assets.upkeep.verify import Choice, Request, Severity, verify
 from lake_assets_tests.e2e.real_lake import contents, failed_checks, leftovers
 from lake_assets_tests.torture.points import mapped_here
 from lake_assets_tests.torture.scenarios import SCENARIOS, deliver
@@ -48,8 +49,11 @@ def heal_and_look(scenario: str, home: str, folder: str) -> dict[str, Any]:
 
 
 def checks(home: str) -> list[str]:
-    """Return the lake's own checks that do not pass."""
-    return failed_checks(Path(home))
+    """Return the lake's own checks that do not pass, and what `lake verify --full` finds."""
+    with Lake.open(home) as lake:
+        report = verify(lake.stores, Request(choice=Choice(is_full=True)))
+    damage = [f"{item.path}: {item.message}" for item in report.of(Severity.DAMAGE)]
+    return [*failed_checks(Path(home)), *damage]
 
 
 def look(home: str) -> dict[str, Any]:

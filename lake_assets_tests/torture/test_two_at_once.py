@@ -63,6 +63,31 @@ def test_replays_of_what_shares_tables_lose_nothing(how_many: int, server: Serve
 
 
 @pytest.mark.parametrize("how_many", [2, 4])
+def test_a_type_changes_while_others_write_to_the_same_table(
+    how_many: int, server: Server, tmp_path: Path
+):
+    """Two variants of a task: fractions of one have the files of both written anew."""
+    place = Place.make(server, "types of annotations rewritten", tmp_path)
+    home = {"home": str(place.home)}
+    assert server.run("stage_replays", **home).require() == 0  # nothing more will come
+    place.keep()
+    server.run("ingest_until_all_is_done", **home).require()
+    quiet = Quiet(labels=(), found=server.run("look", **home).require())
+    for _ in range(_ROUNDS):
+        place.begin()
+        task = Task(name="ingest_until_all_is_done", arguments=home)
+        pids = [server.start(task) for _ in range(how_many)]
+        seen = [server.join(pid, timeout_s=_DEADLINE_S).require() for pid in pids]
+        print(f"{how_many} processes: {[dict(item) for item in seen]}")  # noqa: T201
+        found = server.run("look", **home).require()
+        for rows in (quiet.found["rows"], found["rows"]):
+            # A variant's columns are listed as they were when it was ingested last.
+            rows.pop("lake.partitions", None)
+        assert quiet.differences(found) == {}
+        assert place.failed_checks() == []
+
+
+@pytest.mark.parametrize("how_many", [2, 4])
 def test_a_lake_is_relocated_once(how_many: int, server: Server, tmp_path: Path):
     place = Place.make(server, "relocation", tmp_path)
     quiet = place.quiet()

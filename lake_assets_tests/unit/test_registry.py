@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake_assets.contracts import registry
+from lake_assets.contracts.datasets import DatasetContract, ImagePolicy
 from lake_assets.contracts.names import DatasetName
 from lake_assets.contracts.registry import (
-    DatasetContract,
-    ImagePolicy,
     Registry,
     load_registry,
     save_registry,

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake_assets.cli.config_task import DriftMode, ImageBy, TypeName
+from lake_assets.contracts.column_types import field_type
 from lake_assets.contracts.names import DatasetName, VariantName
 from lake_assets.contracts.record_types import RECORD_TYPES
 from lake_assets.contracts.registry import Registry, load_registry, save_registry
 from lake_assets.contracts.tasks import (
     TaskContract,
-    field_type,
     metadata_problems,
     require_metadata,
     task_contract,

@@ -92,7 +92,7 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
             images = prepared.parts("images")
             metadata |= pictures.contact_sheet_metadata(stores, name, images)
         if asset == "raw":
-            metadata |= pictures.schema_metadata(prepared)
+            metadata |= pictures.schema_metadata(prepared) | pictures.beside_metadata(prepared)
         columns = change.spec.schema if change else None
         metadata |= pictures.table_metadata(stores, table, columns) | uploads
         context.add_asset_metadata(metadata, asset_key=asset, partition_key=str(name))

@@ -7,7 +7,8 @@ import dagster as dg
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.defs.partitions import datasets
 from lake_assets.lake import Lake
-from lake_assets.upkeep.checks import CHECKS, Check, Results
+from lake_assets.upkeep.check_model import Check, Results
+from lake_assets.upkeep.checks import CHECKS
 
 _TOLD = 20
 """Datasets of which a check's summary tells, where it looked at more."""

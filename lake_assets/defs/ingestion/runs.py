@@ -41,6 +41,11 @@ class IngestConfig(dg.Config):
         description="Read all finished uploads again and replace what the tables have of them, "
         "as after a change of code or contract.",
     )
+    accepts_fewer_rows: bool = Field(
+        default=False,
+        description="Whether a rebuild may leave fewer accepted rows than there are; else the run "
+        "fails, says how many, and the tables are as they were.",
+    )
     upload_ids: list[str] = Field(
         default=[], description="Ingest only these of the pending uploads; empty: all."
     )
@@ -118,6 +123,7 @@ class IngestRun:
             name=name,
             upload_ids=frozenset(find(upload_id).id for upload_id in config.upload_ids) or None,
             rebuild=config.rebuild,
+            accepts_fewer_rows=config.accepts_fewer_rows,
             run_id=self.context.run.run_id,
             on_rows=progress.on_rows.get(),
             on_wait=lambda: self._say_waiting(str(name)),

@@ -100,6 +100,7 @@ def _describe(context: dg.AssetExecutionContext, lake: Lake, prepared: Prepared)
             **pictures.counts_metadata(prepared),
             **pictures.rejected_metadata(prepared),
             **pictures.schema_metadata(prepared),
+            **pictures.beside_metadata(prepared),
             **pictures.table_metadata(stores, name.table, change.spec.schema if change else None),
             "row sample": dg.MetadataValue.md(sample),
             "uploads": dg.MetadataValue.json([asdict(item.outcome) for item in ingested]),

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from lake_assets.contracts.names import OWN_COLUMNS
 from lake_assets.contracts.variants import is_variant
 from lake_assets.intake.readers.json_bytes import Lines, Positions
-from lake_assets.intake.readers.source import OWN_COLUMNS
 from lake_assets.intake.readers.variant_text import MAX_EXACT_INT
 
 LOST_NULLS = "nulls at the beginning of a list are lost"

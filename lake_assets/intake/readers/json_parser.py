@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lake_assets.contracts.names import OWN_COLUMNS
 from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
-from lake_assets.intake.readers.source import OWN_COLUMNS
 from lake_assets.intake.readers.text import is_valid
 from lake_assets.intake.readers.variant_text import (
     Number,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.rewrites import rewritten_type
 from lake_assets.contracts.variants import is_variant, main_name, variant_name
 from lake_assets.intake.readers.json_types import Shape, is_void_shape
 from lake_assets.intake.readers.variant_text import MAX_EXACT_INT
@@ -164,6 +165,9 @@ class _Decision:
         if _types.is_list(kind):
             main = self._list(shape, order, kind.value_type)
             return main if main.kind is not None else _Main(kind)
+        alone = _only_type(shape)
+        if alone is not None and rewritten_type(kind, alone) is not None:
+            return _Main(alone)  # the values as they are show what the table would have to become
         if kind == pa.int32():
             fits = shape.low in _INT32 and shape.high in _INT32
             return _Main(kind if fits else pa.int64())
@@ -215,6 +219,14 @@ class _Main:
     kind: pa.DataType | None
     fields: Mapping[str, Place] = field(default_factory=dict)
     item: Place | None = None
+
+
+def _only_type(shape: Shape) -> pa.DataType | None:
+    """Return the type of all values of typed formats, where nothing else was seen."""
+    if len(shape.typed) != 1 or shape.structs or shape.lists or shape.has_huge:
+        return None
+    is_mixed = shape.texts or shape.numbers or shape.bools
+    return None if is_mixed else next(iter(shape.typed))
 
 
 def _by_votes(shape: Shape) -> list[Any]:

@@ -14,15 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from lake_assets.contracts.names import OWN_COLUMNS
 from lake_assets.contracts.variants import VARIANT_SUFFIX, is_variant
 from lake_assets.errors import StorageUnavailable, UnreadableSource
 from lake_assets.intake.formats import DataFormat
 from lake_assets.intake.model import ReadOptions, RejectedRow
 from lake_assets.intake.readers.row_json import readable, text_json
-
-OWN_COLUMNS = frozenset({"_record_id", "_upload_id", "_ingested_at", "_image"})
-"""Columns that the lake adds to every table; no delivery may bring its own."""
-
 
 MAX_COLUMNS = 5_000
 """Widest table: time grows with the square of the columns. 5 000 take half a minute at the first

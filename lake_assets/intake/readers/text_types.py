@@ -15,7 +15,14 @@ import pyarrow.compute as pc
 
 from lake_assets.intake.readers import csv_proofs as proofs
 from lake_assets.intake.readers.values import DoesNotFit, fit_text
-from lake_assets.intake.readers.variant_text import MAX_EXACT_INT, json_text
+from lake_assets.intake.readers.variant_text import (
+    MAX_EXACT_INT,
+    json_text,
+    parsed_float,
+    parsed_int,
+)
+
+_types = pa.types
 
 _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 _DATE = rf"{_YEAR}-[0-9]{{2}}-[0-9]{{2}}"
@@ -24,6 +31,7 @@ _OFFSET = r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
 # No leading zeros and no plus sign: such text is rather a code than a number.
 _INT = r"(?:0|-?[1-9][0-9]*)"
 _NUMBER = r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 # Text with 15 significant digits survives the way into a double and back (DBL_DIG).
 _EXACT_DIGITS = 15
 _FIRST_VALUES = 16
@@ -97,6 +105,13 @@ class TypeGuess:
         self._candidates = tuple(c for c in self._candidates if c in candidates)
 
 
+def kind_of_texts(texts: pa.StringArray) -> pa.DataType | None:
+    """Return the best type for some texts, or None if all are null."""
+    guess = TypeGuess()
+    guess.narrow(guess.fit(texts))
+    return guess.kind()
+
+
 def as_kind(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
     """Return a column that was typed by some of its values as the type that holds all of them.
 
@@ -126,6 +141,11 @@ def parse_column(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed
         cast = _cast(plain, values)
         if cast is not None and not (kind == pa.float64() and _has_large(cast)):
             return Parsed(cast, {})
+    if pa.types.is_decimal(kind):
+        try:  # exact or not at all, and a hundred times as fast
+            return Parsed(values.cast(kind), {})
+        except pa.ArrowInvalid:
+            pass
     return _parse_each(values, kind, name)
 
 
@@ -135,9 +155,21 @@ def _has_large(values: pa.DoubleArray) -> bool:
 
 
 def variants_of(texts: pa.StringArray, parsed: Parsed) -> pa.StringArray:
-    """Return the texts that are not of the type as JSON strings, null at the other places."""
-    found = {i: json_text(texts[i].as_py()) for i in parsed.misfits}
+    """Return the texts that are not of the type as JSON, null at the other places.
+
+    Beside numbers, what is written as JSON has numbers is one.
+    """
+    kind = parsed.values.type
+    has_numbers = _types.is_integer(kind) or _types.is_floating(kind) or _types.is_decimal(kind)
+    text_of = _number_or_string if has_numbers else json_text
+    found = {i: text_of(texts[i].as_py()) for i in parsed.misfits}
     return pa.array([found.get(i) for i in range(len(texts))], pa.string())
+
+
+def _number_or_string(text: str) -> str:
+    if not _JSON_NUMBER.fullmatch(text):
+        return json_text(text)
+    return json_text(parsed_int(text) if text.lstrip("-").isdigit() else parsed_float(text))
 
 
 def _parse_each(values: pa.StringArray, kind: pa.DataType, name: str) -> Parsed:

@@ -109,6 +109,12 @@ def _float(text: str) -> float:
     return value
 
 
+def _decimal(text: str) -> Decimal:
+    if not _FLOAT.fullmatch(text):  # Python also takes 1_000
+        raise ValueError
+    return Decimal(text)
+
+
 def _bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError
@@ -210,7 +216,7 @@ _PARSERS: tuple[tuple[_Test, Callable[[str], Any]], ...] = (
     (_types.is_boolean, _bool),
     (_types.is_date, _date),
     (_types.is_time, _time),
-    (_types.is_decimal, Decimal),
+    (_types.is_decimal, _decimal),
 )
 _JSON_FITS: tuple[tuple[_Test, Callable[[Any, Any, str], Any]], ...] = (
     (_types.is_string, _json_string),

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataV2
 from pyiceberg.table.refs import SnapshotRef
 from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import SortOrder
+from pyiceberg.table.update import TableRequirement, TableUpdate
 from sqlalchemy import URL, Connection, event
 
 from lake_assets.storage.shards import sync_file_system
@@ -49,6 +51,7 @@ class LakeCatalog(SqlCatalog):
         super().__init__("lake", **options)
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
+        self._base: ContextVar[str | int | None] = ContextVar("base", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         self._guard = threading.Lock()
         event.listen(self.engine, "commit", self._require_fence)
@@ -66,6 +69,37 @@ class LakeCatalog(SqlCatalog):
             yield
         finally:
             self._fence.reset(token)
+
+    @contextmanager
+    def only_onto(self, table: Table, *, is_whole: bool = False) -> Iterator[None]:
+        """Let what is committed in the block happen only while ``table`` has these columns.
+
+        PyIceberg does what lost a race once more by itself, on top of the other's commit. By then a
+        column may have another type than parts were written with.
+
+        Args:
+            is_whole: Only while nothing at all of it has changed: all its files are replaced.
+
+        Raises:
+            ValidationException: at the commit, if another writer was faster; nothing is changed.
+        """
+        token = self._base.set(_state_of(table, is_whole=is_whole))
+        try:
+            yield
+        finally:
+            self._base.reset(token)
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """Commit as PyIceberg does, but see ``only_onto``."""
+        base = self._base.get()
+        if base is not None and base != _state_of(table, is_whole=isinstance(base, str)):
+            raise ValidationException(f"another writer changed {'.'.join(table.name())}")
+        return super().commit_table(table, requirements, updates)
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         # A metadata file never changes, and each step of an ingestion asks for its tables again:
@@ -105,6 +139,10 @@ class LakeCatalog(SqlCatalog):
         # Parts, manifests and metadata at once, before the pointer names them: PyIceberg syncs
         # none of its files, and one call (1 ms) costs less than one per file.
         sync_file_system(self._warehouse)
+
+
+def _state_of(table: Table, *, is_whole: bool) -> str | int:
+    return table.metadata_location if is_whole else table.metadata.current_schema_id
 
 
 def _roll_back(connection: Any, record: object) -> None:

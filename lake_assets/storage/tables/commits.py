@@ -21,8 +21,11 @@ from pyiceberg.exceptions import (
     ValidationError,
     ValidationException,
 )
+from pyiceberg.types import IcebergType
 
-from lake_assets.contracts.growth import clashes
+from lake_assets.contracts.growth import clashes, type_words
+from lake_assets.contracts.rewrites import rewritten_places
+from lake_assets.contracts.schema_changes import ITEMS
 from lake_assets.errors import (
     CommitConflict,
     FatalError,
@@ -58,18 +61,46 @@ def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
 
 
 def overwrite(
-    table: Table, spec: TableSpec, deliveries: Sequence[Delivery], gone: BooleanExpression
+    table: Table,
+    spec: TableSpec,
+    deliveries: Sequence[Delivery],
+    where: BooleanExpression,
+    *,
+    gone: Sequence[str] = (),
 ) -> None:
-    """Replace the rows that ``gone`` selects by the deliveries' parts, in one commit."""
+    """Replace rows by the deliveries' parts, in one commit.
+
+    Args:
+        where: Selects the rows.
+        gone: Instead of that: the paths of all files. Columns take the types of ``spec`` then.
+
+    Raises:
+        SchemaChanged: the table has other files than ``gone``.
+    """
+    files = {task.file.file_path: task.file for task in table.scan(row_filter=where).plan_files()}
+    if gone and files.keys() != set(gone):
+        raise SchemaChanged(
+            f"another writer changed {spec.name} while its files were written anew; the same step "
+            "again writes them anew as they are now",
+            table=spec.name,
+        )
     with lost_race_of_columns(), table.transaction() as transaction:
-        grow(transaction, spec)
-        if any(True for _ in table.scan(row_filter=gone).plan_files()):  # else PyIceberg warns
-            transaction.delete(gone)
+        grow(transaction, spec, changes_types=bool(gone))
+        if gone:
+            with transaction.update_snapshot().overwrite() as snapshot:
+                for file in files.values():
+                    snapshot.delete_data_file(file)
+        elif files:  # else PyIceberg warns
+            transaction.delete(where)
         add_parts(transaction, deliveries)
 
 
-def grow(transaction: Transaction, spec: TableSpec) -> None:
+def grow(transaction: Transaction, spec: TableSpec, *, changes_types: bool = False) -> None:
     """Add the columns, at any depth, that the table lacks; never drop or narrow one.
+
+    Args:
+        changes_types: Whether columns take the types of ``spec`` that Iceberg cannot widen to:
+            all files of the table are replaced by such in the same commit.
 
     Raises:
         SchemaMismatch: it cannot have one of them beside those that it has.
@@ -78,6 +109,8 @@ def grow(transaction: Transaction, spec: TableSpec) -> None:
     missing = {key: value for key, value in bounds_of(spec).items() if key not in properties}
     if missing:  # an earlier version of this package made it
         transaction.set_properties(missing)
+    if changes_types:
+        _change_types(transaction, spec)
     schema = transaction.table_metadata.schema()
     wrong = clashes(plain_schema(schema.as_arrow()), plain_schema(spec.schema))
     if wrong:
@@ -92,6 +125,22 @@ def grow(transaction: Transaction, spec: TableSpec) -> None:
         raise SchemaMismatch(
             f"the delivered columns do not fit table {spec.name}: {error}", table=spec.name
         ) from error
+
+
+def _change_types(transaction: Transaction, spec: TableSpec) -> None:
+    """Give columns the types of ``spec``, with the ids that they have.
+
+    Files have no ids and are read by names: with new ones, older snapshots would lose these
+    columns. Only one that held nothing, and takes values with parts, gets a new one.
+    """
+    before = plain_schema(transaction.table_metadata.schema().as_arrow())
+    with transaction.update_schema(allow_incompatible_changes=True) as update:
+        for steps, (old, new) in rewritten_places(before, plain_schema(spec.schema)).items():
+            path = tuple("element" if step == ITEMS else step for step in steps)
+            if pa.types.is_nested(old) or pa.types.is_nested(new):
+                update.delete_column(path)
+            else:
+                update.update_column(path, IcebergType.model_validate(type_words(new)))
 
 
 def bounds_of(spec: TableSpec) -> dict[str, str]:

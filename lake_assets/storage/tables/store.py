@@ -10,14 +10,12 @@ table; a commit adds all of its parts or none; a commit that is repeated changes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyiceberg.exceptions import (
-    NoSuchNamespaceError,
-    NoSuchTableError,
-)
+from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 
 from lake_assets.errors import SchemaMismatch, UnknownTable
 from lake_assets.imports import uncollected
@@ -98,7 +96,6 @@ class IcebergTables:
             from sqlalchemy.exc import OperationalError
 
             from lake_assets.storage.tables.catalog import LakeCatalog
-
         try:
             return LakeCatalog(self._warehouse, self._catalog_file)
         except OperationalError:  # another process made the catalog's tables at the same time
@@ -304,6 +301,7 @@ class IcebergTables:
         deliveries: Sequence[Delivery] | Callable[[], Sequence[Delivery]],
         *,
         where: Sequence[dict[str, str]] | None = None,
+        gone: Sequence[str] = (),
         lease: Lease | None = None,
     ) -> Commit:
         """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
@@ -312,7 +310,12 @@ class IcebergTables:
             deliveries: Or what makes them: called after the table is read, and again whenever
                 another writer was faster, so that they are never older than what they replace.
             where: Rows to go: any of these column → value sets; None: all rows.
+            gone: Instead of that: the paths of all files of the table. Columns take the types of
+                ``spec`` then.
             lease: Commit only while this is held.
+
+        Raises:
+            SchemaChanged: the table has other files than ``gone``.
         """
 
         def attempt() -> Commit:
@@ -321,7 +324,8 @@ class IcebergTables:
             if table is None:
                 snapshot_id = self._append(None, spec, new)
             else:
-                overwrite(table, spec, new, any_of(where))
+                with self._catalog.only_onto(table, is_whole=bool(gone)):
+                    overwrite(table, spec, new, any_of(where), gone=gone)
                 snapshot_id = _current_snapshot_id(table)
             return commit_of(spec, new, snapshot_id)
 
@@ -359,15 +363,14 @@ class IcebergTables:
     def _append(
         self, table: Table | None, spec: TableSpec, deliveries: Sequence[Delivery]
     ) -> int | None:
-        if table is None:
-            if not can_be_made(spec, deliveries):
-                return None
-            transaction = self._create(spec)
-        else:
-            transaction = table.transaction()
+        if table is None and not can_be_made(spec, deliveries):
+            return None
+        onto = self._catalog.only_onto(table) if table else nullcontext()
+        transaction = table.transaction() if table else self._create(spec)
+        if table:
             grow(transaction, spec)
         add_parts(transaction, deliveries)
-        with lost_race_of_columns():
+        with lost_race_of_columns(), onto:
             return _current_snapshot_id(transaction.commit_transaction())
 
     def _create(self, spec: TableSpec) -> Transaction:
