@@ -35,7 +35,7 @@ from lake_assets.errors import (
     UnknownOutcome,
 )
 from lake_assets.storage.tables.arrow_types import plain_schema
-from lake_assets.storage.tables.locations import location_of
+from lake_assets.storage.tables.locations import local_path, location_of
 from lake_assets.storage.tables.model import Commit, Delivery, TableSpec
 from lake_assets.storage.tables.trouble import is_busy, table_errors
 
@@ -77,7 +77,8 @@ def overwrite(
     Raises:
         SchemaChanged: the table has other files than ``gone``.
     """
-    files = {task.file.file_path: task.file for task in table.scan(row_filter=where).plan_files()}
+    tasks = table.scan(row_filter=where).plan_files()
+    files = {local_path(task.file.file_path): task.file for task in tasks}
     if gone and files.keys() != set(gone):
         raise SchemaChanged(
             f"another writer changed {spec.name} while its files were written anew; the same step "
