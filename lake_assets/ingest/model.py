@@ -293,8 +293,8 @@ class Prepared:
     recovered: tuple[PreparedUpload, ...] = ()
     """Uploads of a process that died, committed before these."""
     rebuilt: bool = False
-    images_before: Mapping[str, str] = field(default_factory=dict)
-    """Of a rebuild that takes uploads out: stored images and their thumbnails, by place."""
+    removes_images: bool = False
+    """Whether a rebuild may leave images that no row names."""
 
     @property
     def uploads(self) -> tuple[PreparedUpload, ...]:

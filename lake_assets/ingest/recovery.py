@@ -223,7 +223,8 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         drop_journal(claimed[0].upload)
         stores.staging.finish([item.upload for item in claimed])
     if prepared.rebuilt:
-        remove_images(stores, prepared)
+        if prepared.removes_images:
+            remove_images(stores, prepared.name)
         end_rebuild(stores, prepared.name)
 
 

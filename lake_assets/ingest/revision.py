@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lake_assets.contracts.names import DatasetName, Destination
 from lake_assets.errors import InvalidRequest
-from lake_assets.ingest.model import Group, Prepared, Request
+from lake_assets.ingest.model import Group, Request
 from lake_assets.ingest.rebuild import begin_rebuild
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import IMAGES, UNDONE, UPLOADS
@@ -82,22 +82,17 @@ def begin_revision(stores: Stores, request: Request, group: Group | None) -> Gro
     return replace(group, uploads=tuple(uploads))
 
 
-def image_places(stores: Stores, name: Destination) -> dict[str, str]:
-    """Return where the images of a dataset are stored and their thumbnails, by the former."""
+def remove_images(stores: Stores, name: Destination) -> None:
+    """Remove the stored files of images that a dataset has no more, and their thumbnails.
+
+    Their bytes stay with the uploads that were taken out. The dataset's lease is ours, and all that
+    was prepared is committed: so a file that no row names is none that a row is to come for.
+    """
     if not isinstance(name, DatasetName) or not stores.tables.exists(IMAGES.name):
-        return {}
+        return
     where = {"provider": name.provider, "dataset": name.dataset}
     rows = stores.tables.read(IMAGES.name, where=where, columns=("location", "thumbnail"))
-    return dict(zip(rows["location"].to_pylist(), rows["thumbnail"].to_pylist(), strict=True))
-
-
-def remove_images(stores: Stores, prepared: Prepared) -> None:
-    """Remove the stored files of images that the dataset had before and has no more.
-
-    Their bytes stay with the upload that was taken out. A process that dies before this leaves
-    files that `lake verify` tells of.
-    """
-    now = image_places(stores, prepared.name) if prepared.images_before else {}
-    for location in sorted(prepared.images_before.keys() - now.keys()):
-        stores.assets.remove(location)
-        stores.thumbnails.remove(prepared.images_before[location])
+    for store, column in ((stores.assets, "location"), (stores.thumbnails, "thumbnail")):
+        named = set(rows[column].to_pylist())
+        for location in [place for place in store.locations(name) if place not in named]:
+            store.remove(location)

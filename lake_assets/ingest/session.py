@@ -36,7 +36,7 @@ from lake_assets.ingest.recovery import (
     recover,
     tell_schema_changes,
 )
-from lake_assets.ingest.revision import archived_uploads, begin_revision, image_places
+from lake_assets.ingest.revision import archived_uploads, begin_revision
 from lake_assets.ingest.trouble import known_errors
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import Engine
@@ -189,7 +189,8 @@ class _Dataset:
         trial = trial_of(stores, name, group)
         # One that was begun was agreed to, and some tables may be new by now.
         is_agreed = self._request.accepts_fewer_rows or rebuild_is_unfinished(stores, name)
-        images = image_places(stores, name) if self._request.takes_out else {}
+        # Of a process that died nobody knows whether it took an upload out.
+        removes_images = bool(self._request.takes_out) or rebuild_is_unfinished(stores, name)
         if trial.loses_rows and not is_agreed:
             if group:
                 group.discard()
@@ -199,7 +200,7 @@ class _Dataset:
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
         group = begin_revision(stores, self._request, group)
-        prepared = replace(self._prepared(group, is_rebuild=True), images_before=images)
+        prepared = replace(self._prepared(group, is_rebuild=True), removes_images=removes_images)
         tell_schema_changes(stores, prepared)
         return prepared
 

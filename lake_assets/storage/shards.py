@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -57,6 +57,12 @@ class ShardStore:
             return self.path(location).stat().st_size
         except FileNotFoundError:
             return None
+
+    def locations(self, name: DatasetName) -> Iterator[str]:
+        """Yield the locations of all shards of a dataset, but for those being written."""
+        folder = self._root / f"provider={name.provider}" / f"dataset={name.dataset}"
+        for path in folder.glob("*/*/[!.]*"):
+            yield path.relative_to(self._root).as_posix()
 
     def remove(self, location: str) -> None:
         """Remove a shard, if it is there; other names of its file stay."""

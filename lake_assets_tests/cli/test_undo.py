@@ -22,33 +22,33 @@ def wrong(lake: Lake, tmp_path: Path) -> str:
     return upload.id
 
 
-def test_a_plan_is_shown_and_nothing_is_changed(run: Run, lake: Lake, wrong: str):
-    told = run("upload", "undo", wrong, "--dry-run").stdout
+def test_a_plan_is_shown_and_nothing_is_changed(typed: Run, lake: Lake, wrong: str):
+    told = typed("upload", "undo", wrong, "--dry-run").out
     assert f"Taking out {wrong} of shop/sales" in told
     assert "rows: 3 now, 2 then" in told
     assert "column amount: double became long" in told
     assert lake.sql("select count(*) from shop.sales").fetchall() == [(3,)]
 
 
-def test_without_a_terminal_it_asks_to_be_told_yes(run: Run, lake: Lake, wrong: str):
-    result = run("upload", "undo", wrong)
-    assert result.exit_code == 2
-    assert "--yes" in result.stderr
+def test_without_a_terminal_it_asks_to_be_told_yes(typed: Run, lake: Lake, wrong: str):
+    result = typed("upload", "undo", wrong)
+    assert result.code == 2
+    assert "--yes" in result.err
     assert lake.sql("select count(*) from shop.sales").fetchall() == [(3,)]
 
 
-def test_it_goes_and_comes_back(run: Run, lake: Lake, wrong: str):
-    assert "lake" in run("upload", "undo", wrong, "--yes").stdout
+def test_it_goes_and_comes_back(typed: Run, lake: Lake, wrong: str):
+    assert "lake" in typed("upload", "undo", wrong, "--yes").out
     assert lake.sql("select sum(amount) from shop.sales").fetchall() == [(30,)]
     assert lake.status(wrong).upload.state is State.REMOVED
-    assert run("process", "status", wrong, "--json").json["state"] == "removed"
-    assert run("process", "start", "--wait", "--job", wrong).exit_code == 1
-    done = run("upload", "redo", wrong, "--yes", "--json").json
+    assert typed("process", "status", wrong, "--json").json["state"] == "removed"
+    assert typed("process", "start", "--wait", "--job", wrong).code == 1
+    done = typed("upload", "redo", wrong, "--yes", "--json").json
     assert (done["upload_id"], done["is_undo"], done["is_done"]) == (wrong, False, True)
     assert lake.sql("select sum(amount) from shop.sales").fetchall() == [(70.5,)]
 
 
-def test_an_id_that_is_none_is_told(run: Run, lake: Lake):
-    result = run("upload", "undo", "nothing", "--yes")
-    assert result.exit_code == 1
-    assert "is not an upload id" in result.stderr
+def test_an_id_that_is_none_is_told(typed: Run, lake: Lake):
+    result = typed("upload", "undo", "nothing", "--yes")
+    assert result.code == 1
+    assert "is not an upload id" in result.err

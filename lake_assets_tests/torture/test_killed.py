@@ -18,7 +18,7 @@ _SCENARIOS = (
     "images with rows", "images", "one of three fails", "rebuild", "annotations", "replay",
     "relocation",
 )  # fmt: skip
-_KILLS = 300 if IS_FULL else 15
+_KILLS = 300 if IS_FULL else 21
 _WITH_WORKERS = "workers = 2\nbusy_timeout_s = 30\n"
 
 
