@@ -34,7 +34,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ingest", "export", "governance", "upkeep"),
     # What takes ingestion and more: to ingest and bring the catalog up to date; to have rows of the
     # quarantine tried again; to tell what a delivery would change; to move a lake.
-    ("ingest_here", "relocating", "replays", "schema_diffs", "undoing"),
+    ("ingest_here", "relocating", "replays", "schema_diffs"),
+    # To take an upload out and read again what depended on it.
+    ("undoing",),
     ("lake",),
     # Faces. The command line starts Dagster runs, so it stands on the shell.
     ("defs",),
