@@ -110,6 +110,13 @@ def _print_moved(upload: Upload, hint: str, as_json: bool) -> None:
         print_lines(f"Upload {upload.id} of {upload.name} is {upload.state}", hint)
 
 
+def _redo(opened: Session, upload: Upload) -> str:
+    from lake_assets.intake.uploads import State
+
+    is_out = upload.state is State.REMOVED
+    return opened.command("upload", "redo", upload.id) if is_out else ""
+
+
 def _print_status(opened: Session, found: UploadStatus) -> None:
     from lake_assets.cli.documents import name_facts
     from lake_assets.cli.output import counted, print_facts, print_lines, size
@@ -124,6 +131,7 @@ def _print_status(opened: Session, found: UploadStatus) -> None:
             ("upload", upload.id),
             *name_facts(upload),
             ("state", str(upload.state)),
+            ("to put it back", _redo(opened, upload)),
             ("error", found.error or ""),
             ("read so far", read),
             ("processes died", died),

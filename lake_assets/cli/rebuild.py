@@ -61,7 +61,7 @@ def print_trials(found: Sequence[RebuildTrial]) -> None:
                 f"  rejected: {counted(count, 'row')} by {rule}"
                 for rule, count in by_count(trial.rejected_by_rule)
             ),
-            *(f"  {change_line(change)}" for change in trial.changes),
+            *(f"  {change_line(change, verb='becomes')}" for change in trial.changes),
         )
 
 

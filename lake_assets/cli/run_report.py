@@ -80,11 +80,11 @@ def account(outcome: Outcome) -> list[str]:
     return lines + [f"  warning: {item}" for item in outcome.beside]
 
 
-def change_line(change: SchemaChange) -> str:
-    """Return a change of a table's schema for a person."""
+def change_line(change: SchemaChange, *, verb: str = "became") -> str:
+    """Return a change of a table's schema for a person; ``verb``: of one to come, "becomes"."""
     if change.old_type is None:
         return f"column {change.path}: new, {change.new_type}"
-    return f"column {change.path}: {change.old_type} became {change.new_type} ({change.change})"
+    return f"column {change.path}: {change.old_type} {verb} {change.new_type} ({change.change})"
 
 
 def _is_told(change: SchemaChange) -> bool:

@@ -104,6 +104,6 @@ def _lines(plan: Revision) -> list[str]:
     if plan.annotations:
         about = counted(plan.annotations, "annotation")
         lines.append(f"  {about} of images that go: into the quarantine")
-    lines += [f"  {change_line(change)}" for change in plan.columns]
+    lines += [f"  {change_line(change, verb='becomes')}" for change in plan.columns]
     lines += [f"  read again: {variant}" for variant in plan.variants]
     return lines

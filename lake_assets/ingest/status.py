@@ -15,7 +15,7 @@ class UploadStatus:
 
     upload: Upload
     outcome: Outcome | None
-    """Counts, once it was prepared."""
+    """Counts, once it was prepared; None also for one that was taken out of the tables."""
     error: str | None
     """Why it failed, if it did."""
     rows_read: int | None
@@ -35,7 +35,7 @@ def upload_status(stores: Stores, upload_id: str) -> UploadStatus:
         lease = stores.tables.leases.look(str(upload.name))
     return UploadStatus(
         upload=upload,
-        outcome=read_outcome(upload),
+        outcome=None if upload.state is State.REMOVED else read_outcome(upload),
         error=error["message"] if error else None,
         rows_read=lease.rows_read if lease and lease.upload_id == upload.id else None,
     )

@@ -66,7 +66,7 @@ def test_a_dry_run_tells_and_changes_nothing(typed: Run, rated: Lake):
     assert answer.code == 0
     assert answer.out.splitlines()[0] == f"{FIRST}: 68 accepted now, 59 then"
     assert "  rejected: 9 rows by fields_hold_their_types" in answer.out.splitlines()
-    assert "  column rating: int became string (rewritten)" in answer.out.splitlines()
+    assert "  column rating: int becomes string (rewritten)" in answer.out.splitlines()
     (told,) = typed(*REBUILD, "--dry-run", "--json").json["rebuilds"]
     assert (told["accepted_before"], told["accepted"]) == (68, 59)
     assert told["rejected_by_rule"] == {"fields_hold_their_types": 9}
