@@ -32,6 +32,7 @@ class StateName(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    REMOVED = "removed"
 
 
 @app.command("status")
