@@ -71,6 +71,9 @@ def look_and_hash(folder: str) -> dict[str, Any]:
             started = time.perf_counter()
             found[f"{name}_cpu_s"] = sum(pool.imap_unordered(function, paths, _CHUNK))
             found[f"{name}_s"] = time.perf_counter() - started
+        # Not left to the block's end, which terminates: a worker that waits may then stay for ever.
+        pool.close()
+        pool.join()
     return found
 
 
