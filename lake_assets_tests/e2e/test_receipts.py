@@ -63,4 +63,4 @@ def test_the_same_delivery_again_adds_nothing(home: Path):
 def test_every_check_passes(home: Path):
     checks = ok(home, "check", "--json").json["checks"]
     assert {check["outcome"] for check in checks} == {"passed"}
-    assert len(checks) == 6
+    assert len(checks) == 7

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.media.engines import Engine
 from lake_assets.upkeep.verify import Choice, Request, Severity, verify
@@ -52,7 +53,12 @@ def checks(home: str) -> list[str]:
     """Return the lake's own checks that do not pass, and what `lake verify --full` finds."""
     with Lake.open(home) as lake:
         report = verify(lake.stores, Request(choice=Choice(is_full=True)))
-    damage = [f"{item.path}: {item.message}" for item in report.of(Severity.DAMAGE)]
+    # What an upload in failed/ lacks is why it failed: a scenario takes its file away.
+    damage = [
+        f"{item.path}: {item.message}"
+        for item in report.of(Severity.DAMAGE)
+        if not item.path.startswith(f"staging/{State.FAILED}/")
+    ]
     return [*failed_checks(Path(home)), *damage]
 
 
