@@ -1,7 +1,7 @@
 """Take an upload out of the tables again, and put it back.
 
 Either is a rebuild of its dataset, so whatever depends on the upload is right afterwards: a row
-that a later upload delivered too is now that one's, columns that only it brought are gone,
+that a later upload delivered too is now that one's, types are those of the rows that are left,
 annotations of an image that went are in the quarantine. Invariant: an upload is taken out as a
 whole or not at all, and its files stay in ``staging/removed``.
 """
@@ -87,6 +87,8 @@ def revise(stores: Stores, upload_id: str, *, is_undo: bool, run_id: str = "") -
     upload = _require(stores, upload_id, is_undo=is_undo)
     request = _request(stores, upload, is_undo=is_undo, run_id=run_id)
     done = ingest_revision(stores, request)
+    for name in request.followers:  # another process may have followed its note too early
+        stores.rebuilds.put(name)
     ingest_names(stores, request.followers)
     return done
 
