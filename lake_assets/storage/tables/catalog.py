@@ -1,15 +1,17 @@
 """PyIceberg's SQL catalog, with what this lake asks of a commit besides.
 
 Invariants: a table's pointer only ever names metadata that has reached the disk, with all that it
-names; a commit that names its lease happens only while that is held.
+names; a commit that names its lease happens only while that is held; the keys that a commit brings
+are proved in the transaction that moves the pointer.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,34 @@ from pyiceberg.table.metadata import TableMetadata, TableMetadataV2
 from pyiceberg.table.refs import SnapshotRef
 from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import SortOrder
-from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.table.update import AssertCreate, TableRequirement, TableUpdate
 from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import IntegrityError
 
 from lake_assets.storage.shards import sync_file_system
+from lake_assets.storage.tables import proofs
+from lake_assets.storage.tables.commits import keys_in_snapshots
 from lake_assets.storage.tables.file_io import FILE_IO
 from lake_assets.storage.tables.leases import require_lease
 from lake_assets.storage.tables.model import Lease
 
 _KEPT_METADATA = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """What a commit brings."""
+
+    keys: Sequence[str] = ()
+    is_again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """A commit that moves the pointer of a table."""
+
+    table: str
+    is_new: bool
 
 
 class LakeCatalog(SqlCatalog):
@@ -52,9 +73,11 @@ class LakeCatalog(SqlCatalog):
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         self._base: ContextVar[str | int | None] = ContextVar("base", default=None)
+        self._keys: ContextVar[_Keys] = ContextVar("keys", default=_Keys())
+        self._move: ContextVar[_Move | None] = ContextVar("move", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         self._guard = threading.Lock()
-        event.listen(self.engine, "commit", self._require_fence)
+        event.listen(self.engine, "commit", self._before_commit)
         event.listen(self.engine.pool, "checkin", _roll_back)
 
     @contextmanager
@@ -89,17 +112,53 @@ class LakeCatalog(SqlCatalog):
         finally:
             self._base.reset(token)
 
+    @contextmanager
+    def proving(self, keys: Sequence[str], *, is_again: bool = False) -> Iterator[None]:
+        """Prove ``keys`` with the table commit in the block; one that is refused proves nothing.
+
+        Args:
+            is_again: Whether the table may have some of them: their rows are replaced.
+
+        Raises:
+            ValidationException: at the commit, if another writer brought some of them.
+        """
+        token = self._keys.set(_Keys(keys=keys, is_again=is_again))
+        try:
+            yield
+        finally:
+            self._keys.reset(token)
+
+    def proved(self, table: str, keys: Sequence[str]) -> frozenset[str]:
+        """Return those of ``keys`` that ``table``, which is there, has taken in."""
+
+        def history() -> frozenset[str]:
+            return keys_in_snapshots(self.load_table(table).metadata.snapshots)
+
+        return proofs.proved(self.engine, table, keys, history)
+
     def commit_table(
         self,
         table: Table,
         requirements: tuple[TableRequirement, ...],
         updates: tuple[TableUpdate, ...],
     ) -> CommitTableResponse:
-        """Commit as PyIceberg does, but see ``only_onto``."""
+        """Commit as PyIceberg does, but see ``only_onto`` and ``proving``."""
         base = self._base.get()
         if base is not None and base != _state_of(table, is_whole=isinstance(base, str)):
             raise ValidationException(f"another writer changed {'.'.join(table.name())}")
-        return super().commit_table(table, requirements, updates)
+        is_new = any(isinstance(item, AssertCreate) for item in requirements)
+        # PyIceberg commits one transaction in there, that of the pointer, and for each of its own
+        # retries it comes here again.
+        token = self._move.set(_Move(table=".".join(table.name()), is_new=is_new))
+        try:
+            return super().commit_table(table, requirements, updates)
+        except IntegrityError as error:
+            # By this name, PyIceberg removes what it wrote for the commit, and does not retry it.
+            raise ValidationException(
+                f"another writer brought some of {', '.join(self._keys.get().keys)}"
+            ) from error
+        finally:
+            self._move.reset(token)
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         # A metadata file never changes, and each step of an ingestion asks for its tables again:
@@ -124,13 +183,19 @@ class LakeCatalog(SqlCatalog):
                 del self._metadata[next(iter(self._metadata))]
         return table
 
-    def _require_fence(self, connection: Connection) -> None:
+    def _before_commit(self, connection: Connection) -> None:
         # Inside the transaction that has changed the pointer, so the database's write lock is
         # ours: nobody can take the lease between this look and the commit.
         lease = self._fence.get()
-        if lease is None:
+        if lease is not None:
+            require_lease(connection, lease)
+        move, brought = self._move.get(), self._keys.get()
+        if move is None:  # a namespace, or a lease
             return
-        require_lease(connection, lease)
+        if move.is_new:
+            proofs.begin(connection, move.table)
+        if brought.keys:
+            proofs.record(connection, move.table, brought.keys, is_again=brought.is_again)
 
     def _write_metadata(  # type: ignore[override]  # a static method there
         self, metadata: TableMetadata, io: FileIO, metadata_path: str

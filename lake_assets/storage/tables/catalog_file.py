@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -132,8 +132,14 @@ def read_catalog(catalog_file: Path) -> CatalogState:
         return CatalogState(exists=True, damage=f"SQLite cannot read it: {error}")
 
 
-def set_pointer(catalog_file: Path, table: str, metadata: Path, *, present: Path) -> None:
+def set_pointer(
+    catalog_file: Path, table: str, metadata: Path, *, present: Path, lost: Iterable[str] = ()
+) -> None:
     """Make ``metadata`` the state of ``table``, if that is still ``present``.
+
+    Args:
+        lost: Keys of deliveries that it has not. Others stay proved, also those that no metadata
+            tells of: their snapshots have expired, so they are older than all that are kept.
 
     Raises:
         CommitConflict: It is another one by now, and stays.
@@ -145,6 +151,11 @@ def set_pointer(catalog_file: Path, table: str, metadata: Path, *, present: Path
             " metadata_location = ? WHERE table_namespace = ? AND table_name = ?",
             (location_of(metadata), *_split(table)),
         )
+        if _has(connection, "lake_commits"):
+            connection.executemany(
+                "DELETE FROM lake_commits WHERE table_name = ? AND key = ?",
+                [(table, key) for key in lost],
+            )
 
 
 def forget_table(catalog_file: Path, table: str, *, present: Path) -> None:
@@ -158,6 +169,8 @@ def forget_table(catalog_file: Path, table: str, *, present: Path) -> None:
             "DELETE FROM iceberg_tables WHERE table_namespace = ? AND table_name = ?",
             _split(table),
         )
+        if _has(connection, "lake_commits"):
+            connection.execute("DELETE FROM lake_commits WHERE table_name = ?", (table,))
 
 
 @contextmanager
@@ -205,15 +218,17 @@ def _state(connection: sqlite3.Connection, catalog_file: Path) -> CatalogState:
 
 
 def _locations(connection: sqlite3.Connection) -> dict[str, str]:
-    has_tables = connection.execute(
-        "SELECT count(*) FROM sqlite_master WHERE name = 'iceberg_tables'"
-    ).fetchone()
-    if has_tables == (0,):  # a file that was made and not used yet
+    if not _has(connection, "iceberg_tables"):  # a file that was made and not used yet
         return {}
     rows = connection.execute(
         "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables ORDER BY 1, 2"
     )
     return {f"{space}.{name}": str(place) for space, name, place in rows}
+
+
+def _has(connection: sqlite3.Connection, name: str) -> bool:
+    found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (name,))
+    return bool(found.fetchone() != (0,))
 
 
 def _read_seal(path: Path) -> tuple[dict[str, Any], CatalogSeal]:

@@ -45,13 +45,14 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 KEYS_PROPERTY = "lake.upload-ids"
-"""Snapshot summary property: the keys that the snapshot brought, separated by commas."""
+"""Snapshot summary property: the keys that the snapshot brought, separated by commas. It describes
+history, for `lake repair` and for catalogs that lack ``proofs``; expired snapshots take it along."""
 _TRIES = 12
 
 
 def add_parts(transaction: Transaction, deliveries: Sequence[Delivery]) -> None:
     """Add all parts of ``deliveries``, with their keys in the snapshot's summary."""
-    keys = ",".join(key for item in deliveries for key in item.keys)
+    keys = ",".join(keys_of(deliveries))
     paths = [location_of(part.path) for item in deliveries for part in item.parts]
     # A delivery without rows still leaves its key: it must not be taken for one that never came.
     # The check for duplicate files would read every manifest; the keys make it needless.
@@ -242,9 +243,9 @@ def unseen(deliveries: Sequence[Delivery], known: frozenset[str]) -> list[Delive
     return [item for item in deliveries if not known.issuperset(item.keys)]
 
 
-def keys_in(table: Table) -> frozenset[str]:
-    """Return the keys of all deliveries that the table's snapshots brought."""
-    return keys_in_snapshots(table.metadata.snapshots)
+def keys_of(deliveries: Sequence[Delivery]) -> tuple[str, ...]:
+    """Return the keys of all ``deliveries``."""
+    return tuple(key for item in deliveries for key in item.keys)
 
 
 def keys_in_snapshots(snapshots: Iterable[Snapshot]) -> frozenset[str]:
@@ -323,7 +324,7 @@ def _lost_race() -> tuple[type[Exception], ...]:
 
     return (
         CommitFailedException,
-        ValidationException,  # another writer put rows where this commit replaces some
+        ValidationException,  # another writer put rows where this one replaces some, or its keys
         TableAlreadyExistsError,
         NamespaceAlreadyExistsError,
         IntegrityError,  # another process made the same namespace between our look and our insert
@@ -340,8 +341,8 @@ def commit_of(
     """Return what a commit of ``deliveries`` did."""
     return Commit(
         table=spec.name,
-        keys=tuple(key for item in deliveries for key in item.keys),
-        skipped=tuple(key for item in skipped for key in item.keys),
+        keys=keys_of(deliveries),
+        skipped=keys_of(skipped),
         rows=sum(part.rows for item in deliveries for part in item.parts),
         snapshot_id=snapshot_id,
     )

@@ -3,8 +3,8 @@
 PyIceberg is imported where a table is written or planned: importing it takes longer than most
 commands, and a table that has not changed is read by the plan that was kept of it.
 
-Invariants: a delivery's key is in a table's snapshot summaries exactly when its rows are in the
-table; a commit adds all of its parts or none; a commit that is repeated changes nothing.
+Invariants: a delivery's key is proved (``proofs``) exactly when its rows are in the table; a commit
+adds all of its parts or none; a commit that is repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from lake_assets.storage.tables.arrow_types import plain_schema
 from lake_assets.storage.tables.commits import (
     add_parts,
     any_of,
-    bounds_of,
     can_be_made,
     commit_of,
     equal,
     grow,
-    keys_in,
+    keys_of,
     lost_race_of_columns,
     overwrite,
     require_distinct_paths,
@@ -36,6 +35,7 @@ from lake_assets.storage.tables.commits import (
     schema_change,
     unseen,
 )
+from lake_assets.storage.tables.creation import creation_of
 from lake_assets.storage.tables.locations import location_of
 from lake_assets.storage.tables.model import (
     Commit,
@@ -43,28 +43,16 @@ from lake_assets.storage.tables.model import (
     Lease,
     TableFacts,
     TableSpec,
-    partition_field_name,
 )
 from lake_assets.storage.tables.plans import Plans, TablePlan, facts_of, has_delete_files, plan_of
 from lake_assets.storage.tables.trouble import table_errors
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import Table
 
     from lake_assets.storage.tables.catalog import LakeCatalog
     from lake_assets.storage.tables.leases import Leases
     from lake_assets.storage.tables.parts import PartWriter
-
-_PROPERTIES = {
-    "format-version": "2",
-    # A commit adds a manifest, and planning a scan reads all of them (2 ms each). From sixteen on
-    # they are merged.
-    "commit.manifest-merge.enabled": "true",
-    "commit.manifest.min-count-to-merge": "16",
-    # A commit writes the metadata anew. `lake repair` can go back to one of the last twenty.
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-}
 
 
 class IcebergTables:
@@ -178,8 +166,10 @@ class IcebergTables:
 
     def committed(self, table: str, keys: Sequence[str]) -> frozenset[str]:
         """Return those of ``keys`` whose deliveries ``table`` has already."""
-        found = self._find(table)
-        return frozenset() if found is None else keys_in(found) & frozenset(keys)
+        if self._plans.pointer(table) is None:
+            return frozenset()
+        with table_errors():
+            return self._catalog.proved(table, keys)
 
     def data_files(self, table: str, *, where: dict[str, str] | None = None) -> tuple[str, ...]:
         """Return the paths of the Parquet files that hold the table's rows now.
@@ -286,9 +276,10 @@ class IcebergTables:
 
         def attempt() -> Commit:
             table = self._find(spec.name)
-            known = keys_in(table) if table else frozenset()
+            known = self.committed(spec.name, keys_of(deliveries)) if table else frozenset()
             wanted = unseen(deliveries, known)
-            snapshot_id = self._append(table, spec, wanted) if wanted else None
+            with self._catalog.proving(keys_of(wanted)):
+                snapshot_id = self._append(table, spec, wanted) if wanted else None
             skipped = [item for item in deliveries if item not in wanted]
             return commit_of(spec, wanted, snapshot_id, skipped=skipped)
 
@@ -321,13 +312,12 @@ class IcebergTables:
         def attempt() -> Commit:
             table = self._find(spec.name)
             new = deliveries() if callable(deliveries) else deliveries
-            if table is None:
-                snapshot_id = self._append(None, spec, new)
-            else:
+            with self._catalog.proving(keys_of(new), is_again=True):
+                if table is None:
+                    return commit_of(spec, new, self._append(None, spec, new))
                 with self._catalog.only_onto(table, is_whole=bool(gone)):
                     overwrite(table, spec, new, any_of(where), gone=gone)
-                snapshot_id = _current_snapshot_id(table)
-            return commit_of(spec, new, snapshot_id)
+            return commit_of(spec, new, _current_snapshot_id(table))
 
         with self._catalog.fenced(lease):
             return retried(attempt, spec.name)
@@ -366,29 +356,13 @@ class IcebergTables:
         if table is None and not can_be_made(spec, deliveries):
             return None
         onto = self._catalog.only_onto(table) if table else nullcontext()
-        transaction = table.transaction() if table else self._create(spec)
+        folder = self._location(spec.name)
+        transaction = table.transaction() if table else creation_of(self._catalog, spec, folder)
         if table:
             grow(transaction, spec)
         add_parts(transaction, deliveries)
         with lost_race_of_columns(), onto:
             return _current_snapshot_id(transaction.commit_transaction())
-
-    def _create(self, spec: TableSpec) -> Transaction:
-        self._catalog.create_namespace_if_not_exists(spec.name.partition(".")[0])
-        transaction: Transaction = self._catalog.create_table_transaction(
-            spec.name,
-            spec.schema,
-            location=location_of(self._location(spec.name)),
-            properties={**_PROPERTIES, **bounds_of(spec), "comment": spec.description},
-        )
-        if spec.partition_by:
-            from pyiceberg.transforms import parse_transform
-
-            with transaction.update_spec() as update:
-                for transform, column in spec.partition_by:
-                    name = partition_field_name(transform, column)
-                    update.add_field(column, parse_transform(transform), name)
-        return transaction
 
 
 def _current_snapshot_id(table: Table) -> int | None:

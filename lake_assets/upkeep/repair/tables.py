@@ -177,7 +177,7 @@ def _plan_going_back(bench: Bench, table: str, state: _State | None, lost: froze
 
     def go_back() -> None:
         if state is not None:
-            set_pointer(catalog, table, state.tree.metadata, present=present)
+            set_pointer(catalog, table, state.tree.metadata, present=present, lost=lost)
 
     def begin_anew() -> None:
         forget_table(catalog, table, present=present)
