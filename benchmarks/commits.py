@@ -47,7 +47,58 @@ def measure(scale: Scale, folder: Path) -> list[Line]:
               "bare PyIceberg append", bare),
         _growth("  CPU, last fifth of them", each["lake_cpu_ms"]),
         _growth("  CPU of bare appends, last fifth", each["bare_cpu_ms"]),
+        *_of_history(scale, folder),
     ]  # fmt: skip
+
+
+def _of_history(scale: Scale, folder: Path) -> list[Line]:
+    few, many = scale.grown_keys
+    found = probe(append_onto_history, home=str(folder / "history"), sizes=[few, many]).result
+    peer = f"after {few:,}"
+    return [
+        _line(f"which of 10 keys are there, after {many:,} commits", found["look_ms"][1], peer,
+              found["look_ms"][0], Goal(of="ratio", most=1.5)),
+        _line(f"  an append, after {many:,} commits", found["append_ms"][1], peer,
+              found["append_ms"][0]),
+        _line("  and with all but the last expired", found["expired_ms"], peer,
+              found["append_ms"][0], Goal(of="ratio", most=1.5)),
+    ]  # fmt: skip
+
+
+def append_onto_history(home: str, sizes: list[int]) -> dict[str, Any]:
+    """Return what a look for keys and an append cost a table of so many commits, best of ten."""
+    from datetime import UTC, datetime
+
+    import pyarrow as pa
+
+    from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
+    from lake_assets.storage.tables.catalog import LakeCatalog
+
+    place = (Path(home) / "tables", Path(home) / "catalog.db")
+    place[0].mkdir(parents=True)
+    spec = TableSpec(name="bench.keys", schema=pa.schema([("a", pa.int64())]))
+    tables, keys = IcebergTables(*place), iter(range(10**9))
+
+    def append() -> None:
+        tables.append_once(spec, [Delivery(keys=(f"u{next(keys)}",), parts=())])
+
+    looks, appends, count = [], [], 0
+    ten = [f"u{number}" for number in range(10)]
+    for size in sizes:
+        while count < size:
+            append()
+            count += 1
+        looks.append(min(_cost(lambda: tables.committed(spec.name, ten))[0] for _ in range(10)))
+        appends.append(min(_cost(append)[0] for _ in range(10)))
+        count += 10
+    catalog = LakeCatalog(*place)
+    expiry = catalog.load_table(spec.name).maintenance.expire_snapshots()
+    expiry.older_than(datetime.now(tz=UTC)).commit()
+    catalog.close()
+    require_accepted(len(tables.committed(spec.name, [f"u{n}" for n in range(count)])), count)
+    expired = min(_cost(append)[0] for _ in range(10))
+    tables.close()
+    return {"look_ms": looks, "append_ms": appends, "expired_ms": expired}
 
 
 def ingest_one_by_one(folder: str, home: str) -> dict[str, Any]:

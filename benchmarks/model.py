@@ -27,6 +27,8 @@ class Scale:
     """Uploads of ten rows that are ingested together."""
     single_uploads: int
     """Uploads of ten rows that are ingested one by one."""
+    grown_keys: tuple[int, int]
+    """Commits that a table has when one more comes."""
     grown_images: tuple[int, ...]
     """Images that the lake has when new ones come."""
     new_images: int
@@ -49,6 +51,7 @@ FULL = Scale(
     memory_jsonl_bytes=2 * 10**9,
     small_uploads=1_000,
     single_uploads=30,
+    grown_keys=(50, 1_000),
     grown_images=(1_000, 10_000, 100_000),
     new_images=300,
     partitions=2_000,
@@ -67,6 +70,7 @@ SMALL = Scale(
     memory_jsonl_bytes=400_000,
     small_uploads=4,
     single_uploads=2,
+    grown_keys=(2, 4),
     grown_images=(10, 20),
     new_images=4,
     partitions=6,

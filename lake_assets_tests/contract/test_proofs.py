@@ -17,6 +17,7 @@ from lake_assets.lake import Lake
 from lake_assets.storage.tables import Delivery, IcebergTables, TableSpec
 from lake_assets.storage.tables.catalog import LakeCatalog
 from lake_assets.storage.tables.catalog_file import forget_table, read_catalog, set_pointer
+from lake_assets.storage.tables.commits import unseen
 
 ONE = TableSpec(name="p.d", schema=pa.schema([("a", pa.int64())]))
 KEYS = ("u1", "u2", "u3")
@@ -104,27 +105,23 @@ def test_a_replacement_may_bring_keys_that_are_there(tables):
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["a new table", "a table"])
-def test_of_writers_of_one_key_one_brings_it(is_new, tmp_path):
+def test_of_writers_of_one_key_one_brings_it(is_new, tmp_path, monkeypatch):
     """They all look before any of them commits."""
     several = [IcebergTables(tmp_path / "tables", tmp_path / "catalog.db") for _ in range(4)]
     if not is_new:
         fill(several[0], ["u0"])
-    looked = threading.Barrier(len(several), timeout=60)
+    looked, mine = threading.Barrier(len(several), timeout=60), threading.local()
+
+    def unseen_by_all(deliveries, known):
+        if not hasattr(mine, "has_waited"):
+            mine.has_waited = True
+            looked.wait()
+        return unseen(deliveries, known)
 
     def bring(tables):
-        with tables.part_writer(ONE, stem=uuid4().hex) as parts:
-            parts.write(pa.table({"a": [5]}))
-            delivery = Delivery(keys=("same",), parts=parts.close())
-        find, looks = tables._catalog.proving, []
+        return tables.append_once(ONE, [one_row(tables, "same", 5)])
 
-        def proving(keys, **more):
-            if not looks:
-                looks.append(looked.wait())
-            return find(keys, **more)
-
-        tables._catalog.proving = proving
-        return tables.append_once(ONE, [delivery])
-
+    monkeypatch.setattr("lake_assets.storage.tables.store.unseen", unseen_by_all)
     with ThreadPoolExecutor(len(several)) as pool:
         commits = list(pool.map(bring, several))
     assert sorted(commit.keys for commit in commits) == [(), (), (), ("same",)]

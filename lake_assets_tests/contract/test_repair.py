@@ -11,7 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lake_assets.contracts.names import DatasetName
 from lake_assets.errors import CommitConflict, StorageUnavailable
+from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
 from lake_assets.query.duckdb import disk_errors
 from lake_assets.storage.seals import Seal, append_seals
@@ -181,6 +183,23 @@ def test_a_table_goes_back_to_its_last_good_state_and_is_rebuilt(table, damage, 
     lake.repair(older_than_s=0)
     assert_whole(lake)
     assert lake.rows() == expected
+
+
+def test_a_table_that_went_back_asks_for_what_it_lost(lake):
+    scramble(lake.home / newest(lake, "acme/ticks"))
+    lake.repair()
+    assert proved(lake, "acme.ticks") == {"0"}
+    lake.ingest()
+    assert proved(lake, "acme.ticks") == {"0", "1"}
+
+
+def proved(lake, table):
+    """Return which uploads of a dataset, by their number, its table has taken in."""
+    with Lake.open(lake.home) as opened:
+        done = opened.stores.staging.uploads(State.DONE, name=DatasetName.parse(table))
+        ids = sorted(upload.id for upload in done)
+        known = opened.stores.tables.committed(table, ids)
+        return {str(number) for number, key in enumerate(ids) if key in known}
 
 
 def test_a_table_without_any_good_state_is_made_anew(lake, expected):

@@ -43,8 +43,8 @@ _KEPT_METADATA = 64
 class _Keys:
     """What a commit brings."""
 
-    keys: Sequence[str] = ()
-    is_again: bool = False
+    keys: Sequence[str]
+    is_again: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class LakeCatalog(SqlCatalog):
         self._warehouse = warehouse
         self._fence: ContextVar[Lease | None] = ContextVar("fence", default=None)
         self._base: ContextVar[str | int | None] = ContextVar("base", default=None)
-        self._keys: ContextVar[_Keys] = ContextVar("keys", default=_Keys())
+        self._keys: ContextVar[_Keys | None] = ContextVar("keys", default=None)
         self._move: ContextVar[_Move | None] = ContextVar("move", default=None)
         self._metadata: dict[str | None, TableMetadata] = {}
         self._guard = threading.Lock()
@@ -154,9 +154,8 @@ class LakeCatalog(SqlCatalog):
             return super().commit_table(table, requirements, updates)
         except IntegrityError as error:
             # By this name, PyIceberg removes what it wrote for the commit, and does not retry it.
-            raise ValidationException(
-                f"another writer brought some of {', '.join(self._keys.get().keys)}"
-            ) from error
+            name = ".".join(table.name())
+            raise ValidationException(f"another writer brought the same to {name}") from error
         finally:
             self._move.reset(token)
 
@@ -194,7 +193,7 @@ class LakeCatalog(SqlCatalog):
             return
         if move.is_new:
             proofs.begin(connection, move.table)
-        if brought.keys:
+        if brought is not None:
             proofs.record(connection, move.table, brought.keys, is_again=brought.is_again)
 
     def _write_metadata(  # type: ignore[override]  # a static method there

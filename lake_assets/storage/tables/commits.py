@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 KEYS_PROPERTY = "lake.upload-ids"
 """Snapshot summary property: the keys that the snapshot brought, separated by commas. It describes
-history, for `lake repair` and for catalogs that lack ``proofs``; expired snapshots take it along."""
+history, for `lake repair` and catalogs that lack ``proofs``; it goes when its snapshot expires."""
 _TRIES = 12
 
 
