@@ -146,15 +146,17 @@ class LakeCatalog(SqlCatalog):
         base = self._base.get()
         if base is not None and base != _state_of(table, is_whole=isinstance(base, str)):
             raise ValidationException(f"another writer changed {'.'.join(table.name())}")
+        name = ".".join(table.name())
         is_new = any(isinstance(item, AssertCreate) for item in requirements)
+        if not is_new:
+            self.proved(name, ())  # of an earlier version: before this commit drops history
         # PyIceberg commits one transaction in there, that of the pointer, and for each of its own
         # retries it comes here again.
-        token = self._move.set(_Move(table=".".join(table.name()), is_new=is_new))
+        token = self._move.set(_Move(table=name, is_new=is_new))
         try:
             return super().commit_table(table, requirements, updates)
         except IntegrityError as error:
             # By this name, PyIceberg removes what it wrote for the commit, and does not retry it.
-            name = ".".join(table.name())
             raise ValidationException(f"another writer brought the same to {name}") from error
         finally:
             self._move.reset(token)
