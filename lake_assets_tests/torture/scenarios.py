@@ -24,7 +24,7 @@ from PIL import Image
 from lake_assets.contracts.datasets import DatasetContract
 from lake_assets.contracts.names import DatasetName, Destination, VariantName
 from lake_assets.contracts.registry import Registry, update_registry
-from lake_assets.errors import UploadsFailed
+from lake_assets.errors import InvalidRequest, UploadsFailed
 from lake_assets.ingest import groups, parts
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
@@ -184,17 +184,23 @@ def _with_one_taken_out(lake: Lake, folder: Path) -> None:
 
 def _undo(lake: Lake, folder: Path) -> None:
     """Take the first upload out, unless that is done or begun; then end what was begun."""
-    first, *_ = lake.uploads(name=PHOTOS)
-    if first.state is State.DONE:
-        revise(lake.stores, first.id, is_undo=True)
+    _revise_first(lake, State.DONE)
     lake.ingest_pending()
 
 
 def _redo(lake: Lake, folder: Path) -> None:
-    first, *_ = lake.uploads(name=PHOTOS)
-    if first.state is State.REMOVED:
-        revise(lake.stores, first.id, is_undo=False)
+    _revise_first(lake, State.REMOVED)
     lake.ingest_pending()
+
+
+def _revise_first(lake: Lake, state: State) -> None:
+    first, *_ = lake.uploads(name=PHOTOS)
+    if first.state is not state:
+        return
+    try:
+        revise(lake.stores, first.id, is_undo=state is State.DONE)
+    except InvalidRequest:  # another process was faster
+        assert lake.status(first.id).upload.state is not state
 
 
 def _rebuild_baskets(lake: Lake, folder: Path) -> None:

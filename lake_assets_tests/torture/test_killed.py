@@ -16,9 +16,9 @@ from lake_assets_tests.torture.walk import IS_FULL, SEED, Place, Quiet
 
 _SCENARIOS = (
     "images with rows", "images", "one of three fails", "rebuild", "annotations", "replay",
-    "relocation",
+    "relocation", "undo", "redo",
 )  # fmt: skip
-_KILLS = 300 if IS_FULL else 21
+_KILLS = 300 if IS_FULL else 27
 _WITH_WORKERS = "workers = 2\nbusy_timeout_s = 30\n"
 
 

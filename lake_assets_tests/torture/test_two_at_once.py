@@ -6,6 +6,7 @@ They share the tables of all datasets (images, quarantine, ledger, catalog), so 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,8 @@ def test_replays_of_what_shares_tables_lose_nothing(how_many: int, server: Serve
     place.keep()
     server.run("ingest_until_all_is_done", **home).require()
     quiet = Quiet(labels=(), found=server.run("look", **home).require())
-    for _ in range(_ROUNDS):
-        place.begin()
-        task = Task(name="ingest_until_all_is_done", arguments=home)
-        pids = [server.start(task) for _ in range(how_many)]
-        seen = [server.join(pid, timeout_s=_DEADLINE_S).require() for pid in pids]
-        print(f"{how_many} processes: {[dict(item) for item in seen]}")  # noqa: T201
-        found = server.run("look", **home).require()
+    for found in _rounds(place, server, how_many):
         assert quiet.differences(found) == {}
-        assert place.failed_checks() == []
 
 
 @pytest.mark.parametrize("how_many", [2, 4])
@@ -73,23 +67,32 @@ def test_a_type_changes_while_others_write_to_the_same_table(
     place.keep()
     server.run("ingest_until_all_is_done", **home).require()
     quiet = Quiet(labels=(), found=server.run("look", **home).require())
+    for found in _rounds(place, server, how_many):
+        for rows in (quiet.found["rows"], found["rows"]):
+            # A variant's columns are listed as they were when it was ingested last.
+            rows.pop("lake.partitions", None)
+        assert quiet.differences(found) == {}
+
+
+def _rounds(place: Place, server: Server, how_many: int) -> Iterator[Any]:
+    """Have several processes ingest the same, again and again, and yield what it comes to."""
+    home = {"home": str(place.home)}
     for _ in range(_ROUNDS):
         place.begin()
         task = Task(name="ingest_until_all_is_done", arguments=home)
         pids = [server.start(task) for _ in range(how_many)]
         seen = [server.join(pid, timeout_s=_DEADLINE_S).require() for pid in pids]
         print(f"{how_many} processes: {[dict(item) for item in seen]}")  # noqa: T201
-        found = server.run("look", **home).require()
-        for rows in (quiet.found["rows"], found["rows"]):
-            # A variant's columns are listed as they were when it was ingested last.
-            rows.pop("lake.partitions", None)
-        assert quiet.differences(found) == {}
+        yield server.run("look", **home).require()
         assert place.failed_checks() == []
 
 
+@pytest.mark.parametrize("scenario", ["relocation", "undo", "redo"])
 @pytest.mark.parametrize("how_many", [2, 4])
-def test_a_lake_is_relocated_once(how_many: int, server: Server, tmp_path: Path):
-    place = Place.make(server, "relocation", tmp_path)
+def test_what_several_do_at_once_is_done_once(
+    scenario: str, how_many: int, server: Server, tmp_path: Path
+):
+    place = Place.make(server, scenario, tmp_path)
     quiet = place.quiet()
     for _ in range(_ROUNDS):
         place.begin()
