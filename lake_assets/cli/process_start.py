@@ -130,6 +130,7 @@ def run_in_background(opened: Session, plan: Plan, as_json: bool) -> None:
     from lake_assets.cli.output import print_json, print_lines
     from lake_assets.defs.launch import start_in_background
 
+    opened.lake.stores.require_here()  # its refusal would stand in a log that nobody reads
     jobs = [item.id for item in plan.uploads]
     started = start_in_background(opened.lake, _same_again(plan))
     if as_json:

@@ -64,11 +64,11 @@ def verify(
             opened.lake.stores,
             Request(choice=choice, resume=resume, on_progress=report_progress),
         )
-        repair = opened.command("repair")
+        next_step = _next_step(opened, report)
     if as_json:
         print_json({**report.to_plain(), "seed": choice.seed})
     else:
-        print_report(report, repair)
+        print_report(report, next_step)
     if not report.is_good:
         raise typer.Exit(EXIT_TRY_LATER if report.is_unknown else EXIT_WRONG)
 
@@ -95,7 +95,15 @@ def progress(
     return bar()
 
 
-def print_report(report: Report, repair: str) -> None:
+def _next_step(opened: Session, report: Report) -> str:
+    from lake_assets.upkeep.verify import Kind
+
+    if any(item.kind is Kind.TABLE_OUTSIDE for item in report.findings):
+        return f"The lake was copied or moved: {opened.command('relocate')}"
+    return f"See what can be put back: {opened.command('repair')} --dry-run"
+
+
+def print_report(report: Report, next_step: str) -> None:
     """Print what was looked at and what was found, for people."""
     from lake_assets.cli.output import print_lines, size
     from lake_assets.cli.tables import Column, print_table
@@ -120,11 +128,7 @@ def print_report(report: Report, repair: str) -> None:
         print_lines("Some of the lake cannot be read just now. Mend that, then try again")
         return
     damage = len(report.of(Severity.DAMAGE))
-    print_lines(
-        f"Damaged: {damage:,}. See what can be put back: {repair} --dry-run"
-        if damage
-        else "Nothing is damaged"
-    )
+    print_lines(f"Damaged: {damage:,}. {next_step}" if damage else "Nothing is damaged")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -264,9 +264,11 @@ class Staging:
         moved = self._move(upload, target) if upload.state in states else None
         if moved is None:
             wanted = " or ".join(states)
+            found = self.find(upload_id).state
+            is_out = found is State.REMOVED
+            hint = f"; `lake upload redo {upload_id}` puts it back" if is_out else ""
             raise InvalidRequest(
-                f"upload {upload_id} is {self.find(upload_id).state}, not {wanted}",
-                upload_id=upload_id,
+                f"upload {upload_id} is {found}, not {wanted}{hint}", upload_id=upload_id
             )
         (moved.folder / ERROR_FILE).unlink(missing_ok=True)
         return moved
