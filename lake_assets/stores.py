@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from lake_assets.contracts.names import Destination, in_order, parse_destination
+from lake_assets.contracts.names import Destination, dataset_of, in_order, parse_destination
 from lake_assets.contracts.registry import NEW_REGISTRY_FILE, Registry, load_registry
 from lake_assets.errors import InvalidRegistry, LakeNotFound, StorageUnavailable
 from lake_assets.intake.staging import Staging
@@ -47,13 +48,25 @@ class Stores:
         """
         require_here(self.layout.catalog_file, self.layout.tables)
 
+    def variants_of(self, name: Destination) -> tuple[Destination, ...]:
+        """Return the variants of tasks that annotate a dataset; of a variant, none."""
+        return in_order(self._of_datasets([name]) - {name})
+
+    def _of_datasets(self, names: Collection[Destination]) -> set[Destination]:
+        """Return these datasets, and the variants that annotate them."""
+        there = self.staging.uploads(State.PROCESSING, State.DONE, State.REMOVED)
+        return {upload.name for upload in there if dataset_of(upload.name) in names}
+
     def with_work(self) -> tuple[Destination, ...]:
         """Return what has pending uploads, or work that a dead process left: datasets, then
         variants of tasks.
         """
         waiting = self.staging.uploads(State.PENDING, State.PROCESSING)
+        rebuilds = self.rebuilds.names()
         names = {upload.name for upload in waiting} | {
-            *self.rebuilds.names(),
+            *rebuilds,
+            # A rebuild that was begun may ask for those of its variants.
+            *(self._of_datasets(rebuilds) if rebuilds else ()),
             *self.stale.names(),
             *map(parse_destination, self.tables.left_leases()),
         }

@@ -1,17 +1,18 @@
 """Take an upload out of the tables again, and put it back.
 
 Either is a rebuild of its dataset, so whatever depends on the upload is right afterwards: a row
-that a later upload delivered too is now that one's, types are those of the rows that are left,
+that a later upload delivered too is now that one's, columns that only it brought are gone,
 annotations of an image that went are in the quarantine. Invariant: an upload is taken out as a
 whole or not at all, and its files stay in ``staging/removed``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lake_assets.contracts.names import DatasetName, Destination, VariantName, dataset_of
+from lake_assets.contracts.names import DatasetName, Destination, dataset_of
 from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import InvalidRequest
 from lake_assets.ingest_here import ingest_names, ingest_revision
@@ -43,6 +44,10 @@ class Revision:
     """Size of the files that were delivered with it; they are kept."""
     columns: tuple[SchemaChange, ...]
     """How the columns of its table change."""
+    rejected_by_rule: Mapping[str, int]
+    """Rows that would be in the quarantine then, those that are there already among them."""
+    loses_rows: bool
+    """Whether rows of other uploads would be accepted no more, as contracts are now."""
     variants: tuple[str, ...]
     """Variants of tasks that are read again, because they annotate the dataset."""
 
@@ -57,9 +62,9 @@ def plan_revision(stores: Stores, upload_id: str, *, is_undo: bool) -> Revision:
     from lake_assets.ingest.session import try_rebuild
 
     upload = _require(stores, upload_id, is_undo=is_undo)
-    request = _request(stores, upload, is_undo=is_undo)
+    request = _request(upload, is_undo=is_undo)
     trial = try_rebuild(stores, request)
-    before = _images(stores, upload)
+    before, variants = _images(stores, upload), stores.variants_of(upload.name)
     gone = before - trial.images
     return Revision(
         upload_id=upload.id,
@@ -69,27 +74,37 @@ def plan_revision(stores: Stores, upload_id: str, *, is_undo: bool) -> Revision:
         rows=trial.accepted,
         images_before=len(before),
         images=len(trial.images),
-        annotations=sum(_rows_about(stores, variant, gone) for variant in request.followers),
+        annotations=sum(_rows_about(stores, variant, gone) for variant in variants),
         byte_count=upload.manifest.byte_count,
         columns=trial.changes,
-        variants=tuple(map(str, request.followers)),
+        rejected_by_rule=trial.rejected_by_rule,
+        loses_rows=trial.loses_rows,
+        variants=tuple(map(str, variants)),
     )
 
 
-def revise(stores: Stores, upload_id: str, *, is_undo: bool, run_id: str = "") -> Ingested:
+def revise(
+    stores: Stores,
+    upload_id: str,
+    *,
+    is_undo: bool,
+    accepts_fewer_rows: bool = False,
+    run_id: str = "",
+) -> Ingested:
     """Take a finished upload out of the tables, or put one back; then read what annotates it again.
 
     Raises:
+        FewerRows: rows of other uploads would be accepted no more, and that was not asked for.
         UnknownUpload, DatasetBusy.
         InvalidRequest: as ``plan_revision``.
         UploadsFailed: annotations could not be read again; the next ingestion tries it.
     """
     upload = _require(stores, upload_id, is_undo=is_undo)
-    request = _request(stores, upload, is_undo=is_undo, run_id=run_id)
+    request = _request(
+        upload, is_undo=is_undo, accepts_fewer_rows=accepts_fewer_rows, run_id=run_id
+    )
     done = ingest_revision(stores, request)
-    for name in request.followers:  # another process may have followed its note too early
-        stores.rebuilds.put(name)
-    ingest_names(stores, request.followers)
+    ingest_names(stores, stores.variants_of(upload.name))
     return done
 
 
@@ -131,7 +146,9 @@ _ADVICE = {
 }
 
 
-def _request(stores: Stores, upload: Upload, *, is_undo: bool, run_id: str = "") -> Request:
+def _request(
+    upload: Upload, *, is_undo: bool, accepts_fewer_rows: bool = False, run_id: str = ""
+) -> Request:
     from lake_assets.ingest import Request
 
     ids = frozenset({upload.id})
@@ -139,19 +156,11 @@ def _request(stores: Stores, upload: Upload, *, is_undo: bool, run_id: str = "")
         name=upload.name,
         upload_ids=frozenset(),  # what is pending stays so
         rebuild=True,
-        accepts_fewer_rows=True,
+        accepts_fewer_rows=accepts_fewer_rows,
         takes_out=ids if is_undo else frozenset(),
         puts_back=frozenset() if is_undo else ids,
-        followers=_followers(stores, upload),
         run_id=run_id,
     )
-
-
-def _followers(stores: Stores, upload: Upload) -> tuple[VariantName, ...]:
-    """Return the variants of tasks that annotate the dataset of an upload."""
-    from lake_assets.upkeep.catalog import variants_of
-
-    return variants_of(stores, [upload.name]) if isinstance(upload.name, DatasetName) else ()
 
 
 def _images(stores: Stores, upload: Upload) -> frozenset[str]:

@@ -84,6 +84,8 @@ def change_line(change: SchemaChange, *, verb: str = "became") -> str:
     """Return a change of a table's schema for a person; ``verb``: of one to come, "becomes"."""
     if change.old_type is None:
         return f"column {change.path}: new, {change.new_type}"
+    if change.new_type is None:
+        return f"column {change.path}: gone, {change.old_type}; no row has a value there"
     return f"column {change.path}: {change.old_type} {verb} {change.new_type} ({change.change})"
 
 

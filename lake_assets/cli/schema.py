@@ -209,7 +209,9 @@ def _print_log(rows: Sequence[dict[str, Any]]) -> None:
     )  # fmt: skip
 
 
-def _types(old: str | None, new: str) -> str:
+def _types(old: str | None, new: str | None) -> str:
+    if new is None:
+        return f"{old} -> gone"
     return new if old is None else f"{old} -> {new}"
 
 

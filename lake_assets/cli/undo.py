@@ -66,7 +66,8 @@ def _revise(
                 print_lines(*_lines(plan))
         if not dry_run:
             _require_consent(ctx, upload_id, yes=yes, is_undo=is_undo)
-            revise(stores, upload_id, is_undo=is_undo)
+            # Whoever said --yes has not seen that rows of others go; the error then says it.
+            revise(stores, upload_id, is_undo=is_undo, accepts_fewer_rows=not yes)
         if as_json:
             shown = asdict(plan) if plan else {"upload_id": upload_id, "is_undo": is_undo}
             print_json({**shown, "is_done": not dry_run})
@@ -92,7 +93,7 @@ def _require_consent(ctx: typer.Context, upload_id: str, *, yes: bool, is_undo: 
 
 def _lines(plan: Revision) -> list[str]:
     from lake_assets.cli.output import counted, size
-    from lake_assets.cli.run_report import change_line
+    from lake_assets.cli.run_report import by_count, change_line
 
     verb = "Taking out" if plan.is_undo else "Putting back"
     lines = [
@@ -104,6 +105,14 @@ def _lines(plan: Revision) -> list[str]:
     if plan.annotations:
         about = counted(plan.annotations, "annotation")
         lines.append(f"  {about} of images that go: into the quarantine")
+    lines += [
+        f"  rejected then: {counted(count, 'row')} by {rule}"
+        for rule, count in by_count(plan.rejected_by_rule)
+    ]
+    if plan.loses_rows:
+        lines.append(
+            "  Careful: rows of other uploads break their contract by now and go into quarantine"
+        )
     lines += [f"  {change_line(change, verb='becomes')}" for change in plan.columns]
     lines += [f"  read again: {variant}" for variant in plan.variants]
     return lines

@@ -19,7 +19,7 @@ from lake_assets.contracts.json_texts import json_texts
 from lake_assets.contracts.list_columns import parents_of
 from lake_assets.contracts.variants import is_variant, main_name
 
-Kind = Literal["added", "widened", "rewritten", "variant"]
+Kind = Literal["added", "widened", "rewritten", "variant", "dropped"]
 ITEMS = "[]"
 """Step from a list to its items."""
 _SHOWN = 200
@@ -35,10 +35,12 @@ class SchemaChange:
     path: str
     change: Kind
     """``rewritten``: its files were written anew, as Iceberg has no way from the old type to the
-    new one. ``variant``: a column was added for values that its main column cannot hold."""
+    new one. ``variant``: a column was added for values that its main column cannot hold.
+    ``dropped``: a rebuild found no row with a value."""
     old_type: str | None
     """In Iceberg's words; None: the place is new."""
-    new_type: str
+    new_type: str | None
+    """None: the place is gone."""
     rows_affected: int = 0
     """Rows of the upload with a value there."""
 
@@ -48,7 +50,7 @@ class _Change:
     steps: Steps
     kind: Kind
     old_type: str | None
-    new_type: str
+    new_type: str | None
 
 
 class ChangeCount:
@@ -87,14 +89,16 @@ class ChangeCount:
 
 
 def changes_between(
-    before: Any, after: Any, *, count: Callable[[Steps], int]
+    before: Any, after: Any, *, count: Callable[[Steps], int], drops: bool = False
 ) -> tuple[SchemaChange, ...]:
     """Return what makes a table of the schema ``before`` one that also has ``after``, by path.
 
     Args:
         count: Tells how many values there are at a place.
+        drops: Whether the table loses what ``after`` lacks.
     """
-    found = sorted(_changes(before, after), key=lambda change: change.steps)
+    changes = (*_changes(before, after), *(_drops(before, after, ()) if drops else ()))
+    found = sorted(changes, key=lambda change: change.steps)
     return tuple(
         SchemaChange(
             path=path_of(change.steps),
@@ -105,6 +109,11 @@ def changes_between(
         )
         for change in found
     )
+
+
+def dropped_places(before: Iterable[Any], after: Iterable[Any]) -> tuple[Steps, ...]:
+    """Return the places of one schema that another lacks; not what lies inside of them."""
+    return tuple(change.steps for change in _drops(before, after, ()))
 
 
 def path_of(steps: Steps) -> str:
@@ -121,6 +130,23 @@ def _changes(before: Iterable[Any], after: Iterable[Any], above: Steps = ()) -> 
         else:
             kind: Kind = "variant" if is_variant(field.name) else "added"
             yield _Change(steps, kind, None, type_words(field.type))
+
+
+def _drops(before: Iterable[Any], after: Iterable[Any], above: Steps) -> Iterator[_Change]:
+    left = {field.name: field.type for field in after}
+    for field in before:
+        steps = (*above, field.name)
+        if field.name in left:
+            yield from _drops_inside(field.type, left[field.name], steps)
+        else:
+            yield _Change(steps, "dropped", type_words(field.type), None)
+
+
+def _drops_inside(before: Any, after: Any, steps: Steps) -> Iterator[_Change]:
+    if _types.is_struct(before) and _types.is_struct(after):
+        yield from _drops(before, after, steps)
+    elif _types.is_list(before) and _types.is_list(after):
+        yield from _drops_inside(before.value_type, after.value_type, (*steps, ITEMS))
 
 
 def _type_changes(before: Any, after: Any, steps: Steps) -> Iterator[_Change]:

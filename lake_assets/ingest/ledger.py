@@ -11,6 +11,7 @@ from ulid import ULID
 
 from lake_assets.contracts.drift import conform
 from lake_assets.contracts.names import VariantName
+from lake_assets.ingest.changes import forgotten
 from lake_assets.ingest.model import Outcome, Prepared, PreparedUpload, TableChange
 from lake_assets.ingest.parts import part_stem
 from lake_assets.intake.uploads import State, Upload
@@ -53,6 +54,7 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
         spec=UPLOADS,
         deliveries=(_delivery(stores, prepared, UPLOADS, keys, rows),) if plain else (),
         replaces=(where,) if prepared.rebuilt or is_merged else None,
+        forgets=forgotten(stores, name) if prepared.rebuilt else (),
         lease=prepared.lease,
     )
 
@@ -60,23 +62,24 @@ def ledger_change(stores: Stores, prepared: Prepared) -> TableChange:
 def schema_changes(stores: Stores, prepared: Prepared) -> TableChange | None:
     """Write the schema changes of ``prepared`` as a part and return what commits it; None: no news.
 
-    A rebuild finds no change that was made before it, because tables never lose a column. So the
-    rows that are there stay, also where a rebuild that died had written them.
+    What was told last of a place is not told again: a rebuild that died may have told it before it
+    changed the table.
     """
-    uploads = [item for item in prepared.uploads if item.outcome.schema_changes]
+    uploads = [item for item in (*prepared.uploads, *prepared.told) if item.outcome.schema_changes]
     if not uploads:
         return None
     ids = [item.upload.id for item in uploads]
     if prepared.rebuilt:
-        told = _told(stores, prepared)
+        told = _told_last(stores, prepared)
         keys: tuple[str, ...] = (f"rebuild-{ULID()}",)  # those of its uploads are there already
     else:
-        told = frozenset()
+        told = {}
         known = stores.tables.committed(SCHEMA_CHANGES.name, ids)
         uploads = [item for item in uploads if item.upload.id not in known]
         keys = tuple(item.upload.id for item in uploads)
     now = datetime.now(tz=UTC)
-    rows = [row for item in uploads for row in _change_rows(item, now) if _fact(row) not in told]
+    rows = [row for item in uploads for row in _change_rows(item, now)]
+    rows = [row for row in rows if told.get(row["path"]) != _fact(row)]
     if not rows:
         return None
     table = pa.Table.from_pylist(rows, schema=SCHEMA_CHANGES.schema)
@@ -88,16 +91,17 @@ def schema_changes(stores: Stores, prepared: Prepared) -> TableChange | None:
     )
 
 
-def _told(stores: Stores, prepared: Prepared) -> frozenset[tuple[Any, ...]]:
-    """Return the changes that are in the table."""
+def _told_last(stores: Stores, prepared: Prepared) -> dict[str, tuple[Any, ...]]:
+    """Return what was told last of each place of the table, by whichever upload."""
     if not stores.tables.exists(SCHEMA_CHANGES.name):
-        return frozenset()
-    where = prepared.name.own_rows
-    return frozenset(map(_fact, stores.tables.read(SCHEMA_CHANGES.name, where=where).to_pylist()))
+        return {}
+    where = {"table_name": prepared.name.table}
+    rows = stores.tables.read(SCHEMA_CHANGES.name, where=where).sort_by("changed_at").to_pylist()
+    return {row["path"]: _fact(row) for row in rows}
 
 
 def _fact(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("table_name", "upload_id", "path", "change", "new_type"))
+    return row["change"], row["new_type"]
 
 
 def _change_rows(item: PreparedUpload, now: datetime) -> list[dict[str, Any]]:

@@ -37,8 +37,12 @@ class Request:
     """Finished uploads that a rebuild leaves out: none of their rows stays in a table."""
     puts_back: frozenset[str] = frozenset()
     """Uploads that were taken out, which a rebuild reads again."""
-    followers: tuple[Destination, ...] = ()
-    """What is to be rebuilt after that, for it depends on what the dataset has."""
+
+    @property
+    def revises(self) -> frozenset[str]:
+        """Uploads that a rebuild takes out or puts back."""
+        return self.takes_out | self.puts_back
+
     run_id: str = ""
     """Dagster run, or empty."""
     on_rows: Callable[[int], None] = lambda rows: None
@@ -274,6 +278,10 @@ class TableChange:
     it may be the second time."""
     gone: tuple[str, ...] = ()
     """Paths of all files of the table, in whose place the deliveries come; empty: none goes."""
+    drops: bool = False
+    """Whether columns go that ``spec`` lacks; all rows must be replaced."""
+    forgets: tuple[str, ...] = ()
+    """Keys of deliveries whose rows are replaced by none."""
     was_asked: bool = False
     """Whether the table took these columns when it was asked, before the parts were written."""
 
@@ -293,8 +301,12 @@ class Prepared:
     recovered: tuple[PreparedUpload, ...] = ()
     """Uploads of a process that died, committed before these."""
     rebuilt: bool = False
-    removes_images: bool = False
-    """Whether a rebuild may leave images that no row names."""
+    begun_at_ns: int | None = None
+    """Of a rebuild: when its note was put; None: the note stays, for another one is asked for."""
+    is_revision: bool = False
+    """Whether uploads were taken out or put back, so that images and annotations may be others."""
+    told: tuple[PreparedUpload, ...] = ()
+    """Whose changes of the schema are told, besides those of ``uploads``."""
 
     @property
     def uploads(self) -> tuple[PreparedUpload, ...]:

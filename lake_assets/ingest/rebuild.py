@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from lake_assets.contracts.names import Destination
 from lake_assets.contracts.schema_changes import SchemaChange, changes_between
 from lake_assets.errors import FewerRows
-from lake_assets.ingest.changes import spec_of
-from lake_assets.ingest.model import Group
+from lake_assets.ingest.changes import drops_columns, spec_of
+from lake_assets.ingest.model import Group, Request
 from lake_assets.storage.system_tables import UPLOADS
 from lake_assets.storage.tables.statistics import count_values
 from lake_assets.stores import Stores
@@ -30,6 +30,8 @@ class RebuildTrial:
     name: Destination
     accepted_before: int
     """Rows that the table has, by the ledger."""
+    taken_out: int
+    """Those of them that came with uploads which are taken out."""
     accepted: int
     """Rows that it would have."""
     rejected_by_rule: Mapping[str, int]
@@ -43,12 +45,13 @@ class RebuildTrial:
 
     @property
     def loses_rows(self) -> bool:
-        """Whether there would be fewer accepted rows than there are."""
-        return self.accepted < self.accepted_before
+        """Whether there would be fewer accepted rows than those that are to stay."""
+        return self.accepted < self.accepted_before - self.taken_out
 
 
-def trial_of(stores: Stores, name: Destination, group: Group | None) -> RebuildTrial:
+def trial_of(stores: Stores, request: Request, group: Group | None) -> RebuildTrial:
     """Return what a rebuild comes to that is prepared, but for its commits."""
+    name = request.name
     outcomes = [item.outcome for item in group.uploads] if group else []
     rejected: dict[str, int] = {}
     for outcome in outcomes:
@@ -56,14 +59,16 @@ def trial_of(stores: Stores, name: Destination, group: Group | None) -> RebuildT
             rejected[rule] = rejected.get(rule, 0) + count
     accepted = sum(outcome.accepted for outcome in outcomes)
     before = stores.tables.schema(name.table)
-    after = spec_of(stores, "raw", name, group).schema
+    after = spec_of(stores, "raw", name, group, rebuild=True).schema
+    told = _accepted(stores, name)
     return RebuildTrial(
         name=name,
-        accepted_before=_accepted(stores, name),
+        accepted_before=sum(told.values()),
+        taken_out=sum(told.get(upload_id, 0) for upload_id in request.takes_out),
         accepted=accepted,
         rejected_by_rule=rejected,
         duplicate=sum(outcome.duplicate for outcome in outcomes),
-        changes=() if before is None else _changes(group, before, after),
+        changes=() if before is None else _changes(group, name, before, after),
         images=_images_of(group),
     )
 
@@ -74,9 +79,13 @@ def _images_of(group: Group | None) -> frozenset[str]:
     return frozenset(sha for column in columns for sha in column.to_pylist())
 
 
-def _changes(group: Group | None, before: Any, after: Any) -> tuple[SchemaChange, ...]:
+def _changes(
+    group: Group | None, name: Destination, before: Any, after: Any
+) -> tuple[SchemaChange, ...]:
     paths = [part.path for part in group.parts["raw"]] if group else []
-    return changes_between(before, after, count=lambda steps: count_values(paths, steps))
+    return changes_between(
+        before, after, count=lambda steps: count_values(paths, steps), drops=drops_columns(name)
+    )
 
 
 def with_changes(group: Group, changes: tuple[SchemaChange, ...]) -> Group:
@@ -91,33 +100,46 @@ def fewer_rows(trial: RebuildTrial) -> FewerRows:
     rules = sorted(trial.rejected_by_rule.items(), key=lambda item: (-item[1], item[0]))
     told = [f"{count:,} rejected by {rule}" for rule, count in rules]
     told += [f"{trial.duplicate:,} are duplicates"] if trial.duplicate else []
+    others = " that came with other uploads" if trial.taken_out else ""
     return FewerRows(
-        f"rebuilding {trial.name} would leave {trial.accepted:,} of {trial.accepted_before:,} "
-        f"accepted rows ({'; '.join(told)}). Its tables are as they were. `lake process start "
-        f"--rebuild --dry-run --dataset {trial.name}` shows more; --yes rebuilds it all the same "
-        "(in Dagster: accepts_fewer_rows: true)",
+        f"rebuilding {trial.name} would leave {trial.accepted:,} of "
+        f"{trial.accepted_before - trial.taken_out:,} accepted rows{others} ({'; '.join(told)}). "
+        f"Its tables are as they were. `lake process start --rebuild --dry-run --dataset "
+        f"{trial.name}` shows more; with --yes instead of --dry-run it rebuilds all the same (in "
+        "Dagster: accepts_fewer_rows: true)",
         name=str(trial.name),
         accepted_before=trial.accepted_before,
         accepted=trial.accepted,
     )
 
 
-def _accepted(stores: Stores, name: Destination) -> int:
+def _accepted(stores: Stores, name: Destination) -> dict[str, int]:
+    """Return how many rows of each upload are in the table, by the ledger."""
     if not stores.tables.exists(UPLOADS.name):
-        return 0
-    rows = stores.tables.read(UPLOADS.name, where=name.own_rows, columns=("accepted",))
-    counts: list[Any] = rows["accepted"].to_pylist()
-    return sum(counts)
+        return {}
+    rows = stores.tables.read(UPLOADS.name, where=name.own_rows, columns=("upload_id", "accepted"))
+    return dict(zip(rows["upload_id"].to_pylist(), rows["accepted"].to_pylist(), strict=True))
 
 
-def begin_rebuild(stores: Stores, name: Destination) -> None:
-    """Note that the tables of ``name`` are about to be replaced."""
+def begin_rebuild(stores: Stores, name: Destination, *, seen_at_ns: int | None) -> int | None:
+    """Note that the tables of ``name`` are about to be replaced.
+
+    Args:
+        seen_at_ns: When the note was put that was there before anything was read; None: none was.
+
+    Returns:
+        When the note was put that this rebuild may take away. None: somebody asked for another
+        rebuild while this one read, so the note stays.
+    """
+    if stores.rebuilds.changed_at_ns(name) != seen_at_ns:
+        return None
     stores.rebuilds.put(name)
+    return stores.rebuilds.changed_at_ns(name)
 
 
-def end_rebuild(stores: Stores, name: Destination) -> None:
-    """Forget the note: all tables have the rebuilt rows."""
-    stores.rebuilds.remove(name)
+def end_rebuild(stores: Stores, name: Destination, begun_at_ns: int | None) -> None:
+    """Forget the note, for all tables have the rebuilt rows, unless it was put again meanwhile."""
+    stores.rebuilds.remove_if_seen(name, begun_at_ns)
 
 
 def rebuild_is_unfinished(stores: Stores, name: Destination) -> bool:

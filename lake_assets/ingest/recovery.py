@@ -37,7 +37,7 @@ from lake_assets.ingest.model import (
 )
 from lake_assets.ingest.parts import part_stem
 from lake_assets.ingest.rebuild import end_rebuild
-from lake_assets.ingest.revision import remove_images
+from lake_assets.ingest.revision import ask_for_variants, remove_images
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import SCHEMA_CHANGES, UPLOADS
 from lake_assets.storage.tables import Lease
@@ -223,9 +223,10 @@ def finish(stores: Stores, prepared: Prepared) -> None:
         drop_journal(claimed[0].upload)
         stores.staging.finish([item.upload for item in claimed])
     if prepared.rebuilt:
-        if prepared.removes_images:
+        if prepared.is_revision:
             remove_images(stores, prepared.name)
-        end_rebuild(stores, prepared.name)
+            ask_for_variants(stores, prepared.name)
+        end_rebuild(stores, prepared.name, prepared.begun_at_ns)
 
 
 def tell_schema_changes(stores: Stores, prepared: Prepared) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lake_assets.contracts.names import DatasetName, Destination
+from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import InvalidRequest
-from lake_assets.ingest.model import Group, Request
-from lake_assets.ingest.rebuild import begin_rebuild
+from lake_assets.ingest.model import Group, Outcome, PreparedUpload, Request
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import IMAGES, UNDONE, UPLOADS
 from lake_assets.stores import Stores
@@ -59,14 +59,8 @@ def _require_archive(stores: Stores, name: Destination, archived: set[str]) -> N
         )
 
 
-def begin_revision(stores: Stores, request: Request, group: Group | None) -> Group | None:
-    """Note that the tables are about to be replaced, and move the uploads that go or come back.
-
-    Returns:
-        The group, its uploads where they lie now.
-    """
-    for name in (request.name, *request.followers):
-        begin_rebuild(stores, name)
+def move_uploads(stores: Stores, request: Request, group: Group | None) -> Group | None:
+    """Move the uploads that go or come back, and return the group with those where they lie now."""
     for upload_id in sorted(request.takes_out):
         stores.staging.take_out(stores.staging.find(upload_id))
     for upload_id in sorted(request.puts_back):
@@ -80,6 +74,29 @@ def begin_revision(stores: Stores, request: Request, group: Group | None) -> Gro
         for item in group.uploads
     ]
     return replace(group, uploads=tuple(uploads))
+
+
+def told_of(
+    stores: Stores, request: Request, changes: tuple[SchemaChange, ...]
+) -> tuple[PreparedUpload, ...]:
+    """Return the upload that went or came back, as the reason for changes of the schema."""
+    return tuple(
+        PreparedUpload(
+            upload=stores.staging.find(upload_id),
+            outcome=Outcome(upload_id=upload_id, run_id=request.run_id, schema_changes=changes),
+        )
+        for upload_id in sorted(request.revises)[:1]
+    )
+
+
+def ask_for_variants(stores: Stores, name: Destination) -> None:
+    """Have the variants of a dataset rebuilt, whose images may be others by now.
+
+    After its commits, and before its own note goes: a variant that is read earlier is read again,
+    and a process that dies in between leaves the dataset's note.
+    """
+    for variant in stores.variants_of(name):
+        stores.rebuilds.put(variant)
 
 
 def remove_images(stores: Stores, name: Destination) -> None:

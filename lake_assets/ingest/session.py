@@ -25,6 +25,7 @@ from lake_assets.ingest.model import (
 )
 from lake_assets.ingest.rebuild import (
     RebuildTrial,
+    begin_rebuild,
     fewer_rows,
     rebuild_is_unfinished,
     trial_of,
@@ -36,7 +37,7 @@ from lake_assets.ingest.recovery import (
     recover,
     tell_schema_changes,
 )
-from lake_assets.ingest.revision import archived_uploads, begin_revision
+from lake_assets.ingest.revision import archived_uploads, move_uploads, told_of
 from lake_assets.ingest.trouble import known_errors
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.media.engines import Engine
@@ -185,29 +186,37 @@ class _Dataset:
         self._done.before.clear()  # the rebuild has them too
         stores, name = self._stores, self._request.name
         self._new_token()
+        seen_at_ns = stores.rebuilds.changed_at_ns(name)
         group = self._prepare_archived()
-        trial = trial_of(stores, name, group)
+        trial = trial_of(stores, self._request, group)
         # One that was begun was agreed to, and some tables may be new by now.
-        is_agreed = self._request.accepts_fewer_rows or rebuild_is_unfinished(stores, name)
-        # Of a process that died nobody knows whether it took an upload out.
-        removes_images = bool(self._request.takes_out) or rebuild_is_unfinished(stores, name)
+        is_agreed = self._request.accepts_fewer_rows or seen_at_ns is not None
         if trial.loses_rows and not is_agreed:
             if group:
                 group.discard()
             raise fewer_rows(trial)
-        group = group and with_changes(group, trial.changes)
+        revises = self._request.revises
+        if group and not revises:
+            group = with_changes(group, trial.changes)
         _make_durable(stores)
         # From here on a crash leaves some tables new and some old: whoever comes next begins it
         # anew.
-        group = begin_revision(stores, self._request, group)
-        prepared = replace(self._prepared(group, is_rebuild=True), removes_images=removes_images)
+        begun_at_ns = begin_rebuild(stores, name, seen_at_ns=seen_at_ns)
+        group = move_uploads(stores, self._request, group)
+        prepared = replace(
+            self._prepared(group, is_rebuild=True),
+            begun_at_ns=begun_at_ns,
+            # Of a process that died nobody knows whether it had moved one.
+            is_revision=bool(revises) or seen_at_ns is not None,
+            told=told_of(stores, self._request, trial.changes),
+        )
         tell_schema_changes(stores, prepared)
         return prepared
 
     def try_rebuild(self) -> RebuildTrial:
         """Read all that was ingested again, and return what a rebuild would come to."""
         group = self._prepare_archived()
-        trial = trial_of(self._stores, self._request.name, group)
+        trial = trial_of(self._stores, self._request, group)
         if group:
             group.discard()
         return trial

@@ -29,6 +29,7 @@ from lake_assets.storage.system_tables import (
     IMAGES,
     QUARANTINE,
     SCHEMA_CHANGES,
+    UNDONE,
     UPLOADS,
     columns_of,
 )
@@ -197,7 +198,7 @@ def schema_has_not_drifted(stores: Stores, names: Sequence[Destination]) -> Resu
         f"""
         WITH latest AS (
             SELECT arg_max(upload_id, (finished_at, upload_id)) AS upload_id FROM {UPLOADS.name}
-            WHERE {look.ours} GROUP BY {look.key}
+            WHERE {look.ours} AND kind != '{UNDONE}' GROUP BY {look.key}
         )
         SELECT {look.key}, path || ' (' || change || ')'
         FROM {SCHEMA_CHANGES.name} WHERE upload_id IN (FROM latest)

@@ -14,13 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lake_assets.contracts.names import DatasetName, VariantName
+from lake_assets.contracts.datasets import DatasetContract
+from lake_assets.contracts.names import DatasetName, Destination, VariantName
+from lake_assets.contracts.registry import update_registry
 from lake_assets.contracts.tasks import TaskContract
-from lake_assets.errors import InvalidRequest
+from lake_assets.errors import FewerRows, InvalidRequest
+from lake_assets.ingest import Request, session
+from lake_assets.ingest.model import Group
+from lake_assets.ingest_here import ingest_names, rebuild
 from lake_assets.intake.uploads import State
 from lake_assets.lake import Lake
+from lake_assets.stores import Stores
 from lake_assets.undoing import plan_revision, revise
-from lake_assets.upkeep.verify import Choice, Request, Severity, verify
+from lake_assets.upkeep.verify import Choice, Severity, verify
+from lake_assets.upkeep.verify import Request as VerifyRequest
 
 SLIPS, SALES = DatasetName("shop", "slips"), DatasetName("shop", "sales")
 READ = VariantName(SLIPS, "notes", "read")
@@ -87,13 +94,19 @@ class Trial:
                 rows[str(name)] = _plain(self.lake.records(name), names)
         return rows
 
+    def columns(self) -> dict[str, list[str]]:
+        """Return the columns of each dataset's table that has rows, with their types."""
+        tables = self.lake.stores.tables
+        schemas = {str(n): tables.schema(n.table) for n in (SLIPS, SALES) if tables.exists(n.table)}
+        return {name: sorted(map(str, schema)) for name, schema in schemas.items()}
+
     def _sql(self, query: str) -> list[dict[str, Any]]:
         table: list[dict[str, Any]] = self.lake.sql(query).to_arrow_table().to_pylist()
         return table
 
     def is_clean(self) -> bool:
         """Return whether verification has nothing to say, and every blocking check passes."""
-        report = verify(self.lake.stores, Request(choice=Choice(is_full=True)))
+        report = verify(self.lake.stores, VerifyRequest(choice=Choice(is_full=True)))
         told = [item for item in report.findings if item.severity is not Severity.NOTICE]
         failed = [c.name for _, c, result in self.lake.check() if c.blocking and not result.passed]
         assert (told, failed) == ([], [])
@@ -123,14 +136,14 @@ def test_what_is_left_is_what_a_lake_has_that_never_had_it(
     gone: str, deliveries: tuple[Path, ...], tmp_path: Path
 ):
     trial = Trial(tmp_path / "lake", deliveries)
-    always = trial.rows()
+    always = trial.rows(), trial.columns()
     trial.revise(gone, is_undo=True)
     never = Trial(tmp_path / "other", [path for path in deliveries if path.name != gone])
-    assert trial.rows() == never.rows()
+    assert (trial.rows(), trial.columns()) == (never.rows(), never.columns())
     assert trial.is_clean()
     assert trial.lake.status(trial.ids[gone]).upload.state is State.REMOVED
     trial.revise(gone, is_undo=False)
-    assert trial.rows() == always
+    assert (trial.rows(), trial.columns()) == always
     assert trial.is_clean()
 
 
@@ -186,6 +199,141 @@ def _empty(trial: Trial, left: Sequence[Path]) -> dict[str, list[str]]:
     """Return what a lake has of datasets of which no upload is left: their empty tables."""
     delivered = {SALES if path.suffix else SLIPS for path in left}
     return {str(name): [] for name in (SLIPS, SALES) if name not in delivered}
+
+
+def _with_annotations(deliveries: Sequence[Path], home: Path) -> Trial:
+    trial = Trial(home, deliveries[:3])
+    trial.annotate(deliveries[0].parent / "notes.jsonl")
+    return trial
+
+
+def _orphans(lake: Lake) -> int:
+    query = (
+        f"select count(*) from {READ.table} where _image not in (select sha256 from lake.images)"
+    )
+    ((count,),) = lake.sql(query).fetchall()
+    return int(count)
+
+
+@pytest.mark.parametrize("is_undo", [True, False], ids=["undo", "redo"])
+def test_annotations_that_others_read_too_early_are_read_again(
+    is_undo: bool, deliveries: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trial = _with_annotations(deliveries, tmp_path / "lake")
+    if not is_undo:
+        trial.revise("three", is_undo=True)
+    move = session.move_uploads
+
+    def between(stores: Stores, request: Request, group: Group | None) -> Group | None:
+        """The images are still the old ones: another process works on the annotations now."""
+        if request.name == SLIPS:
+            with Lake.open(trial.lake.home) as other:
+                rebuild(other.stores, READ)
+        return move(stores, request, group)
+
+    monkeypatch.setattr(session, "move_uploads", between)
+    trial.revise("three", is_undo=is_undo)
+    assert _orphans(trial.lake) == 0
+    assert len(list(trial.lake.records(READ))) == (3 if is_undo else 4)
+    assert trial.is_clean()
+
+
+@pytest.mark.parametrize("first", [READ, SLIPS], ids=["annotations first", "images first"])
+def test_annotations_are_read_again_after_a_death(
+    first: Destination,
+    deliveries: tuple[Path, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    trial = _with_annotations(deliveries, tmp_path / "lake")
+    move = session.move_uploads
+
+    def dies(stores: Stores, request: Request, group: Group | None) -> Group | None:
+        move(stores, request, group)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "move_uploads", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trial.revise("three", is_undo=True)
+    monkeypatch.undo()
+    ingest_names(trial.lake.stores, [first])
+    trial.lake.ingest_pending()
+    assert (_orphans(trial.lake), len(list(trial.lake.records(READ)))) == (0, 3)
+    assert trial.is_clean()
+
+
+def test_a_rebuild_that_is_asked_for_while_another_one_reads_is_not_forgotten(
+    deliveries: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trial = Trial(tmp_path / "lake", deliveries[3:])
+    for name in ("archived_uploads", "move_uploads"):
+        what = getattr(session, name)
+
+        def asked(stores: Stores, *rest: Any, what: Any = what) -> Any:
+            stores.rebuilds.put(SALES)
+            return what(stores, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session, name, asked)
+            trial.lake.rebuild(SALES)
+        assert trial.lake.stores.rebuilds.has(SALES)
+        trial.lake.ingest_pending()
+        assert not trial.lake.stores.rebuilds.has(SALES)
+
+
+def _promise(lake: Lake, **contract: Any) -> None:
+    made = DatasetContract.model_validate(contract)
+    path = lake.stores.layout.registry_file
+    update_registry(path, lambda registry: registry.with_dataset(SALES, made))
+
+
+@pytest.mark.parametrize("drift", ["evolve", "freeze", "quarantine"])
+def test_columns_of_which_nothing_is_left_do_not_bind_the_next_upload(drift: str, tmp_path: Path):
+    lake = Lake.init(tmp_path / "lake")
+    lake.create_provider("shop")
+    _promise(lake, drift=drift)
+    for text in ("id,wrong\n1,2\n", "id,right\n1,2.5\n"):
+        (tmp_path / "rows.csv").write_text(text)
+        upload = lake.upload_raw_data(tmp_path / "rows.csv", provider="shop", dataset="sales")
+        lake.ingest(upload.id)
+        if "wrong" in text:
+            revise(lake.stores, upload.id, is_undo=True)
+    (row,) = lake.records(SALES)
+    assert {key: value for key, value in row.items() if not key.startswith("_")} == {
+        "id": 1,
+        "right": 2.5,
+    }
+
+
+def test_every_change_of_columns_is_told_however_often(
+    deliveries: tuple[Path, ...], tmp_path: Path
+):
+    trial = Trial(tmp_path / "lake", deliveries[3:])
+    for is_undo in (True, False, True):
+        trial.revise("fractions.csv", is_undo=is_undo)
+    told = trial.lake.sql(
+        "select path, change, old_type, new_type from lake.schema_changes order by changed_at, path"
+    ).fetchall()
+    grows = [("amount", "rewritten", "long", "double"), ("note", "added", None, "string")]
+    shrinks = [("amount", "rewritten", "double", "long"), ("note", "dropped", "string", None)]
+    assert told == [*grows, *shrinks, *grows, *shrinks]
+
+
+def test_rows_of_others_do_not_go_unseen(deliveries: tuple[Path, ...], tmp_path: Path):
+    (tmp_path / "words.csv").write_text("id,amount\n1,a\n2,4\n")
+    (tmp_path / "more.csv").write_text("id,amount\n3,5\n")
+    trial = Trial(tmp_path / "lake", [tmp_path / "words.csv", tmp_path / "more.csv"])
+    _promise(trial.lake, columns={"amount": "long"})
+    before = trial.rows()
+    plan = plan_revision(trial.lake.stores, trial.ids["more.csv"], is_undo=True)
+    assert (plan.rows_before, plan.rows, plan.loses_rows) == (3, 1, True)
+    assert plan.rejected_by_rule == {"fields_hold_their_types": 1}
+    with pytest.raises(FewerRows, match="1 of 2 accepted rows that came with other uploads"):
+        trial.revise("more.csv", is_undo=True)
+    assert trial.rows() == before
+    upload_id = trial.ids["more.csv"]
+    revise(trial.lake.stores, upload_id, is_undo=True, accepts_fewer_rows=True)
+    assert [row["amount"] for row in trial.lake.records(SALES)] == [4]
 
 
 def test_what_was_taken_out_can_be_delivered_anew(deliveries: tuple[Path, ...], tmp_path: Path):

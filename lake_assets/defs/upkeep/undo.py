@@ -14,6 +14,11 @@ class UndoConfig(dg.Config):
     upload_id: str = Field(description="The upload, from `lake process list`.")
     redo: bool = Field(default=False, description="Put an upload back that was taken out, instead.")
     dry_run: bool = Field(default=False, description="Only say what would change.")
+    accepts_fewer_rows: bool = Field(
+        default=False,
+        description="Also where rows of other uploads, which break their contract by now, go into "
+        "the quarantine.",
+    )
 
 
 @dg.op(out=dg.Out(dg.Nothing), description="Take an upload out of the tables, or put it back.")
@@ -24,7 +29,13 @@ def revise_dataset(
     with dagster_errors():
         plan = plan_revision(lake.stores, config.upload_id, is_undo=not config.redo)
         if not config.dry_run:
-            revise(lake.stores, config.upload_id, is_undo=not config.redo, run_id=context.run_id)
+            revise(
+                lake.stores,
+                config.upload_id,
+                is_undo=not config.redo,
+                accepts_fewer_rows=config.accepts_fewer_rows,
+                run_id=context.run_id,
+            )
     context.add_output_metadata(
         {
             "dataset": dg.MetadataValue.text(plan.name),
@@ -33,6 +44,7 @@ def revise_dataset(
             "images before": plan.images_before,
             "images": plan.images,
             "annotations into the quarantine": plan.annotations,
+            "rejected then": dg.MetadataValue.json(dict(plan.rejected_by_rule)),
             "read again": dg.MetadataValue.json(list(plan.variants)),
         }
     )

@@ -45,6 +45,7 @@ class _Keys:
 
     keys: Sequence[str]
     is_again: bool
+    forgets: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,16 +114,19 @@ class LakeCatalog(SqlCatalog):
             self._base.reset(token)
 
     @contextmanager
-    def proving(self, keys: Sequence[str], *, is_again: bool = False) -> Iterator[None]:
+    def proving(
+        self, keys: Sequence[str], *, is_again: bool = False, forgets: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Prove ``keys`` with the table commit in the block; one that is refused proves nothing.
 
         Args:
             is_again: Whether the table may have some of them: their rows are replaced.
+            forgets: Keys whose rows are taken away: from then on they prove nothing.
 
         Raises:
             ValidationException: at the commit, if another writer brought some of them.
         """
-        token = self._keys.set(_Keys(keys=keys, is_again=is_again))
+        token = self._keys.set(_Keys(keys=keys, is_again=is_again, forgets=forgets))
         try:
             yield
         finally:
@@ -196,6 +200,7 @@ class LakeCatalog(SqlCatalog):
         if move.is_new:
             proofs.begin(connection, move.table)
         if brought is not None:
+            proofs.forget(connection, move.table, brought.forgets)
             proofs.record(connection, move.table, brought.keys, is_again=brought.is_again)
 
     def _write_metadata(  # type: ignore[override]  # a static method there

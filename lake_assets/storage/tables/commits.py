@@ -25,7 +25,7 @@ from pyiceberg.types import IcebergType
 
 from lake_assets.contracts.growth import clashes, type_words
 from lake_assets.contracts.rewrites import rewritten_places
-from lake_assets.contracts.schema_changes import ITEMS
+from lake_assets.contracts.schema_changes import ITEMS, Steps, dropped_places
 from lake_assets.errors import (
     CommitConflict,
     FatalError,
@@ -68,12 +68,14 @@ def overwrite(
     where: BooleanExpression,
     *,
     gone: Sequence[str] = (),
+    drops: bool = False,
 ) -> None:
     """Replace rows by the deliveries' parts, in one commit.
 
     Args:
         where: Selects the rows.
         gone: Instead of that: the paths of all files. Columns take the types of ``spec`` then.
+        drops: Whether columns go, at any depth, that ``spec`` lacks.
 
     Raises:
         SchemaChanged: the table has other files than ``gone``.
@@ -88,6 +90,8 @@ def overwrite(
         )
     with lost_race_of_columns(), table.transaction() as transaction:
         grow(transaction, spec, changes_types=bool(gone))
+        if drops:
+            _drop_columns(transaction, spec)
         if gone:
             with transaction.update_snapshot().overwrite() as snapshot:
                 for file in files.values():
@@ -129,6 +133,18 @@ def grow(transaction: Transaction, spec: TableSpec, *, changes_types: bool = Fal
         ) from error
 
 
+def _drop_columns(transaction: Transaction, spec: TableSpec) -> None:
+    """Take away the columns that ``spec`` lacks; it has those by which the table is parted."""
+    before = plain_schema(transaction.table_metadata.schema().as_arrow())
+    with transaction.update_schema() as update:
+        for steps in dropped_places(before, plain_schema(spec.schema)):
+            update.delete_column(_iceberg_path(steps))
+
+
+def _iceberg_path(steps: Steps) -> tuple[str, ...]:
+    return tuple("element" if step == ITEMS else step for step in steps)
+
+
 def _change_types(transaction: Transaction, spec: TableSpec) -> None:
     """Give columns the types of ``spec``, with the ids that they have.
 
@@ -138,7 +154,7 @@ def _change_types(transaction: Transaction, spec: TableSpec) -> None:
     before = plain_schema(transaction.table_metadata.schema().as_arrow())
     with transaction.update_schema(allow_incompatible_changes=True) as update:
         for steps, (old, new) in rewritten_places(before, plain_schema(spec.schema)).items():
-            path = tuple("element" if step == ITEMS else step for step in steps)
+            path = _iceberg_path(steps)
             if pa.types.is_nested(old) or pa.types.is_nested(new):
                 update.delete_column(path)
             else:

@@ -56,6 +56,16 @@ def record(connection: Connection, table: str, keys: Iterable[str], *, is_again:
     _insert(connection, table, keys, is_again=is_again)
 
 
+def forget(connection: Connection, table: str, keys: Iterable[str]) -> None:
+    """Prove ``keys`` no more, in the transaction that takes their rows out of ``table``."""
+    rows = [{"t": table, "k": key} for key in keys]
+    if rows:
+        connection.execute(text(_MAKE))
+        connection.execute(
+            text("DELETE FROM lake_commits WHERE table_name = :t AND key = :k"), rows
+        )
+
+
 def begin(connection: Connection, table: str) -> None:
     """Note, in the transaction that makes ``table``, that it has no key yet.
 

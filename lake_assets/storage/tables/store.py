@@ -293,6 +293,8 @@ class IcebergTables:
         *,
         where: Sequence[dict[str, str]] | None = None,
         gone: Sequence[str] = (),
+        drops: bool = False,
+        forgets: Sequence[str] = (),
         lease: Lease | None = None,
     ) -> Commit:
         """Put the deliveries in the place of the rows that ``where`` selects, in one commit.
@@ -303,6 +305,8 @@ class IcebergTables:
             where: Rows to go: any of these column → value sets; None: all rows.
             gone: Instead of that: the paths of all files of the table. Columns take the types of
                 ``spec`` then.
+            drops: Whether columns go that ``spec`` lacks; only where all rows are replaced.
+            forgets: Keys of deliveries none of whose rows stays: they may come again.
             lease: Commit only while this is held.
 
         Raises:
@@ -312,11 +316,11 @@ class IcebergTables:
         def attempt() -> Commit:
             table = self._find(spec.name)
             new = deliveries() if callable(deliveries) else deliveries
-            with self._catalog.proving(keys_of(new), is_again=True):
+            with self._catalog.proving(keys_of(new), is_again=True, forgets=forgets):
                 if table is None:
                     return commit_of(spec, new, self._append(None, spec, new))
                 with self._catalog.only_onto(table, is_whole=bool(gone)):
-                    overwrite(table, spec, new, any_of(where), gone=gone)
+                    overwrite(table, spec, new, any_of(where), gone=gone, drops=drops)
             return commit_of(spec, new, _current_snapshot_id(table))
 
         with self._catalog.fenced(lease):
