@@ -18,7 +18,7 @@ from lake_assets.contracts.schema_changes import SchemaChange, changes_between
 from lake_assets.errors import FewerRows
 from lake_assets.ingest.changes import drops_columns, spec_of
 from lake_assets.ingest.model import Group, Request
-from lake_assets.storage.system_tables import UPLOADS
+from lake_assets.storage.system_tables import QUARANTINE, UPLOADS
 from lake_assets.storage.tables.statistics import count_values
 from lake_assets.stores import Stores
 
@@ -31,7 +31,7 @@ class RebuildTrial:
     accepted_before: int
     """Rows that the table has, by the ledger."""
     taken_out: int
-    """Those of them that came with uploads which are taken out."""
+    """Those of them, at most, that came with uploads which are taken out."""
     accepted: int
     """Rows that it would have."""
     rejected_by_rule: Mapping[str, int]
@@ -64,13 +64,26 @@ def trial_of(stores: Stores, request: Request, group: Group | None) -> RebuildTr
     return RebuildTrial(
         name=name,
         accepted_before=sum(told.values()),
-        taken_out=sum(told.get(upload_id, 0) for upload_id in request.takes_out),
+        taken_out=sum(told.get(upload_id, 0) for upload_id in _bringers(stores, request)),
         accepted=accepted,
         rejected_by_rule=rejected,
         duplicate=sum(outcome.duplicate for outcome in outcomes),
         changes=() if before is None else _changes(group, name, before, after),
         images=_images_of(group),
     )
+
+
+def _bringers(stores: Stores, request: Request) -> set[str]:
+    """Return the uploads that are taken out, and the replays that took rows of theirs in."""
+    found = set(request.takes_out)
+    if found and stores.tables.exists(QUARANTINE.name):
+        where = [{**request.name.own_rows, "_upload_id": upload_id} for upload_id in found]
+        rows = [
+            stores.tables.read(QUARANTINE.name, where=item, columns=("replayed_by",))
+            for item in where
+        ]
+        found |= {by for table in rows for by in table["replayed_by"].to_pylist() if by}
+    return found
 
 
 def _images_of(group: Group | None) -> frozenset[str]:

@@ -319,6 +319,25 @@ def test_every_change_of_columns_is_told_however_often(
     assert told == [*grows, *shrinks, *grows, *shrinks]
 
 
+def test_rows_that_a_replay_took_in_go_with_the_upload_that_brought_them(tmp_path: Path):
+    for name, text in (("first", '{"x": 1}'), ("wrong", '{"x": "w"}'), ("other", '{"x": "z"}')):
+        (tmp_path / f"{name}.jsonl").write_text(text + "\n")
+    lake = Lake.init(tmp_path / "lake")
+    lake.create_provider("shop")
+    _promise(lake, drift="quarantine")
+    ids = {}
+    for name in ("first", "wrong", "other"):
+        path = tmp_path / f"{name}.jsonl"
+        ids[name] = lake.upload_raw_data(path, provider="shop", dataset="sales").id
+        lake.ingest(ids[name])
+    _promise(lake, drift="evolve")
+    lake.replay_quarantine()
+    lake.ingest_pending()
+    for is_undo, left in ((True, [1, "z"]), (False, [1, "w", "z"])):
+        revise(lake.stores, ids["wrong"], is_undo=is_undo)  # which is not to be asked for twice
+        assert sorted((row["x"] for row in lake.records(SALES)), key=str) == left
+
+
 def test_rows_of_others_do_not_go_unseen(deliveries: tuple[Path, ...], tmp_path: Path):
     (tmp_path / "words.csv").write_text("id,amount\n1,a\n2,4\n")
     (tmp_path / "more.csv").write_text("id,amount\n3,5\n")
