@@ -37,7 +37,7 @@ def ingest_upload(stores: Stores, upload_id: str) -> Ingested:
 
     from lake_assets.ingest import Request
 
-    return _or_raise(stores, Request(name=upload.name, upload_ids=frozenset({upload.id})))
+    return ingest_request(stores, Request(name=upload.name, upload_ids=frozenset({upload.id})))
 
 
 def ingest_names(stores: Stores, names: Sequence[Destination]) -> tuple[Ingested, ...]:
@@ -68,19 +68,15 @@ def rebuild(stores: Stores, name: Destination, *, accepts_fewer_rows: bool = Fal
     from lake_assets.ingest import Request
 
     request = Request(name=name, rebuild=True, accepts_fewer_rows=accepts_fewer_rows)
-    return _or_raise(stores, request)
+    return ingest_request(stores, request)
 
 
-def ingest_revision(stores: Stores, request: Request) -> Ingested:
-    """Rebuild as ``request`` says, and bring the catalog up to date.
+def ingest_request(stores: Stores, request: Request) -> Ingested:
+    """Do what ``request`` says, and bring the catalog up to date.
 
     Raises:
-        UploadsFailed, DatasetBusy, InvalidRequest.
+        UploadsFailed, DatasetBusy, InvalidRequest, FewerRows.
     """
-    return _or_raise(stores, request)
-
-
-def _or_raise(stores: Stores, request: Request) -> Ingested:
     from lake_assets.ingest import raise_failures
 
     done = _bring_up_to_date(stores, request)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lake_assets.contracts.names import DatasetName, Destination, dataset_of
 from lake_assets.contracts.schema_changes import SchemaChange
 from lake_assets.errors import InvalidRequest
-from lake_assets.ingest_here import ingest_names, ingest_revision
+from lake_assets.ingest_here import ingest_names, ingest_request
 from lake_assets.intake.uploads import State, Upload
 from lake_assets.storage.system_tables import DATASET_KEY, IMAGES
 from lake_assets.stores import Stores
@@ -103,7 +103,7 @@ def revise(
     request = _request(
         upload, is_undo=is_undo, accepts_fewer_rows=accepts_fewer_rows, run_id=run_id
     )
-    done = ingest_revision(stores, request)
+    done = ingest_request(stores, request)
     ingest_names(stores, stores.variants_of(upload.name))
     return done
 
