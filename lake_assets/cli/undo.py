@@ -12,7 +12,9 @@ from lake_assets.cli.context import session
 if TYPE_CHECKING:
     from lake_assets.undoing import Revision
 
-_Id = Annotated[str, typer.Argument(metavar="ID", help="The upload, from `lake process list`.")]
+_Id = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The upload, from `lake process list`.")
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change and stop.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not show it and do not ask.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -20,7 +22,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 def undo(
     ctx: typer.Context,
-    upload_id: _Id,
+    upload_id: _Id = None,
     dry_run: _DryRun = False,
     yes: _Yes = False,
     as_json: _Json = False,
@@ -38,7 +40,7 @@ def undo(
 
 def redo(
     ctx: typer.Context,
-    upload_id: _Id,
+    upload_id: _Id = None,
     dry_run: _DryRun = False,
     yes: _Yes = False,
     as_json: _Json = False,
@@ -52,12 +54,14 @@ def redo(
 
 
 def _revise(
-    ctx: typer.Context, upload_id: str, *, is_undo: bool, dry_run: bool, yes: bool, as_json: bool
+    ctx: typer.Context, given: str | None, *, is_undo: bool, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     from lake_assets.cli.output import print_json, print_lines
+    from lake_assets.cli.questions import answer
     from lake_assets.undoing import plan_revision, revise
 
     with session(ctx) as opened:
+        upload_id = answer(ctx, given, what="argument 'ID'", question="Upload id").strip()
         stores = opened.lake.stores
         plan = None
         if dry_run or not yes:
